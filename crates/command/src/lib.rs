@@ -1,0 +1,1 @@
+//! Runs helper programs with a deadline.

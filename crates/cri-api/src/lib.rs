@@ -1,0 +1,1 @@
+//! The CRI contract, runtime.v1.

@@ -1,0 +1,1 @@
+//! The gRPC border: proto in, model out.

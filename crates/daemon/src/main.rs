@@ -1,0 +1,3 @@
+//! A container runtime for Kubernetes nodes.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Images: pull, list, remove, root file systems.

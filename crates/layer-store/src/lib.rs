@@ -1,0 +1,1 @@
+//! Content-addressed layers and root file systems.

@@ -1,0 +1,1 @@
+//! Frames between the daemon and a pod's monitor.

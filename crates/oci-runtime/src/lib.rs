@@ -1,0 +1,1 @@
+//! Drives OCI runtimes by their command line.

@@ -1,0 +1,1 @@
+//! The engine: lifecycles of pod sandboxes and containers.

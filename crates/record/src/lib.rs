@@ -1,0 +1,1 @@
+//! Pod and container records on disk.

@@ -1,0 +1,1 @@
+//! Root tests against the real kernel.

@@ -1,0 +1,1 @@
+//! What root tests share: namespaces, daemon, registry, leak check.

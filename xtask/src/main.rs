@@ -1,0 +1,3 @@
+//! Repository checks and release tasks.
+
+fn main() {}
