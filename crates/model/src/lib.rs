@@ -29,6 +29,7 @@ pub use pod::{
 };
 pub use resources::{HugepageLimit, LinuxResources};
 pub use security::{
-    Capabilities, ContainerSecurity, ProfileSource, SelinuxOptions, SupplementalGroupsPolicy,
+    Capabilities, ContainerSecurity, ProfileSource, ResolvedUser, SelinuxOptions,
+    SupplementalGroupsPolicy,
 };
 pub use signal::{Signal, SignalError};

@@ -90,3 +90,19 @@ pub struct ContainerSecurity {
     /// Paths that the container may only read.
     pub readonly_paths: Vec<String>,
 }
+
+/// The user that a container's first process runs as, after the image's files were read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResolvedUser {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplemental groups.
+    pub additional_gids: Vec<u32>,
+    /// Home directory; `/` where nothing says.
+    pub home: String,
+    /// Name; empty for a bare number that the image does not name.
+    pub username: String,
+}
