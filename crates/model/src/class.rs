@@ -35,3 +35,9 @@ pub trait Classify: std::error::Error {
     /// The kind of this error.
     fn class(&self) -> ErrorClass;
 }
+
+impl<E: Classify> Classify for std::sync::Arc<E> {
+    fn class(&self) -> ErrorClass {
+        (**self).class()
+    }
+}
