@@ -1,0 +1,407 @@
+//! One error type for each operation of the engine. What waits for a job shares its error, so
+//! replies carry `Arc`s.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pinpod_model::{Classify, ContainerId, ErrorClass, PodId, PodMetadata};
+
+/// An identifier in a request that leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No pod sandbox has it.
+    #[error("pod sandbox {0:?} is not known")]
+    NoPod(String),
+    /// No container has it.
+    #[error("container {0:?} is not known")]
+    NoContainer(String),
+    /// A prefix that fits several.
+    #[error("{0:?} is the beginning of more than one identifier")]
+    Ambiguous(String),
+}
+
+impl Classify for LookupError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoPod(_) | Self::NoContainer(_) => ErrorClass::NotFound,
+            Self::Ambiguous(_) => ErrorClass::InvalidArgument,
+        }
+    }
+}
+
+/// The task that owns a pod ended before it answered, which only happens when the pod was removed
+/// in the meantime or the daemon shuts down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the pod sandbox was removed in the meantime")]
+pub struct PodGone;
+
+/// What failed while something was taken away. All of it was tried.
+#[derive(Debug, thiserror::Error)]
+#[error("{object}: {}", .failures.join("; "))]
+pub struct TeardownError {
+    /// What was being torn down.
+    pub object: String,
+    /// Each failure with its causes.
+    pub failures: Vec<String>,
+}
+
+/// A file or directory that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}", path = .path.display())]
+pub struct FileError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+impl FileError {
+    fn class(&self) -> ErrorClass {
+        match self.source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ErrorClass::ResourceExhausted
+            }
+            _ => ErrorClass::Internal,
+        }
+    }
+}
+
+/// RunPodSandbox failed; everything made for it was undone.
+#[derive(Debug, thiserror::Error)]
+pub enum RunPodError {
+    /// The handler is not in the configuration.
+    #[error("runtime_handler {0:?} is not configured")]
+    UnknownHandler(String),
+    /// The key belongs to a sandbox that was stopped.
+    #[error("pod sandbox {metadata} exists as {id:?} and is stopped; remove it first")]
+    Stopped {
+        /// The key.
+        metadata: PodMetadata,
+        /// The stopped sandbox.
+        id: PodId,
+    },
+    /// A sysctl that the pod may not set.
+    #[error("pod sandbox {metadata} cannot have its sysctls")]
+    Sysctl {
+        /// The pod.
+        metadata: PodMetadata,
+        /// Which, and why.
+        #[source]
+        source: pinpod_bundle::SysctlError,
+    },
+    /// The cgroup parent does not fit the driver.
+    #[error("linux.cgroup_parent")]
+    CgroupParent(#[source] pinpod_cgroup::PathError),
+    /// A user namespace was asked for.
+    #[error("userns_options: user namespaces of pods are not built yet")]
+    UserNamespace,
+    /// PID mode TARGET makes no sense for a sandbox.
+    #[error("namespace_options.pid: TARGET is for containers, not for a pod sandbox")]
+    TargetPid,
+    /// A file of the pod.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The record.
+    #[error("cannot record the pod sandbox")]
+    Record(#[from] pinpod_record::RecordError),
+    /// The namespaces.
+    #[error("cannot pin the namespaces of pod sandbox {metadata}")]
+    Pin {
+        /// The pod.
+        metadata: PodMetadata,
+        /// Why.
+        #[source]
+        source: pinpod_kernel::namespace::PinError,
+    },
+    /// `/dev/shm`.
+    #[error("cannot mount the pod's /dev/shm")]
+    Shm(#[source] pinpod_kernel::mount::MountError),
+    /// The network.
+    #[error("cannot attach pod sandbox {metadata} to its network")]
+    Network {
+        /// The pod.
+        metadata: PodMetadata,
+        /// Why.
+        #[source]
+        source: pinpod_network::AttachError,
+    },
+    /// PID 1 of the shared PID namespace.
+    #[error("cannot start pinpod-init for pod sandbox {metadata}")]
+    Init {
+        /// The pod.
+        metadata: PodMetadata,
+        /// Why.
+        #[source]
+        source: pinpod_kernel::spawn::SpawnError,
+    },
+    /// The cgroup of PID 1.
+    #[error("cannot make the cgroup of pinpod-init")]
+    Cgroup(#[source] pinpod_cgroup::CgroupError),
+    /// No identifier could be made.
+    #[error("cannot make an identifier")]
+    Identifier(#[source] std::io::Error),
+    /// Removed while it was waited for.
+    #[error(transparent)]
+    Gone(#[from] PodGone),
+}
+
+impl Classify for RunPodError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::UnknownHandler(_)
+            | Self::Sysctl { .. }
+            | Self::CgroupParent(_)
+            | Self::TargetPid => ErrorClass::InvalidArgument,
+            Self::Stopped { .. } => ErrorClass::AlreadyExists,
+            Self::UserNamespace => ErrorClass::Unimplemented,
+            Self::File(error) => error.class(),
+            Self::Record(error) => error.class(),
+            Self::Network { source, .. } => source.class(),
+            Self::Gone(_) => ErrorClass::NotFound,
+            Self::Pin { .. }
+            | Self::Shm(_)
+            | Self::Init { .. }
+            | Self::Cgroup(_)
+            | Self::Identifier(_) => ErrorClass::Internal,
+        }
+    }
+}
+
+/// StopPodSandbox or RemovePodSandbox failed; calling again goes on where it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum EndPodError {
+    /// The identifier.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Not everything could be taken away.
+    #[error("cannot take away everything of pod sandbox {id}")]
+    Teardown {
+        /// The pod.
+        id: PodId,
+        /// What failed.
+        #[source]
+        source: TeardownError,
+    },
+    /// The record.
+    #[error("cannot record the end of the pod sandbox")]
+    Record(#[from] pinpod_record::RecordError),
+}
+
+impl Classify for EndPodError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Lookup(error) => error.class(),
+            Self::Record(error) => error.class(),
+            Self::Teardown { .. } => ErrorClass::Internal,
+        }
+    }
+}
+
+/// CreateContainer failed; everything made for it was undone.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateContainerError {
+    /// The pod's identifier.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The pod is stopping or stopped.
+    #[error("pod sandbox {0} is not ready")]
+    PodNotReady(PodId),
+    /// A privileged container needs a privileged pod.
+    #[error("linux.security_context.privileged: pod sandbox {0} is not privileged")]
+    PodNotPrivileged(PodId),
+    /// The image is not on this node.
+    #[error("image {0:?} is not on this node")]
+    NoImage(String),
+    /// The PID namespace's target.
+    #[error("namespace_options.target_id: container {0} is not a running one of this pod")]
+    NoTarget(ContainerId),
+    /// A user namespace was asked for.
+    #[error("userns_options: user namespaces are not built yet")]
+    UserNamespace,
+    /// A mount source.
+    #[error("mount {container_path}: cannot make its source {host_path}")]
+    MountSource {
+        /// Where it would be seen.
+        container_path: String,
+        /// What is missing.
+        host_path: String,
+        /// Why it could not be made.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The root file system.
+    #[error("cannot prepare the root file system of container {id}")]
+    Rootfs {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        source: pinpod_image::RootfsError,
+    },
+    /// The user.
+    #[error(transparent)]
+    User(#[from] pinpod_bundle::UserError),
+    /// The seccomp profile.
+    #[error(transparent)]
+    Seccomp(#[from] pinpod_bundle::SeccompError),
+    /// The rest of the runtime spec.
+    #[error(transparent)]
+    Spec(#[from] pinpod_bundle::SpecError),
+    /// Pinning the PID namespace of the target.
+    #[error("cannot pin the PID namespace of the target container")]
+    Pin(#[source] pinpod_kernel::namespace::PinError),
+    /// A file of the bundle.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The record.
+    #[error("cannot record the container")]
+    Record(#[from] pinpod_record::RecordError),
+    /// The monitor could not be started or reached.
+    #[error("the monitor of pod sandbox {pod} does not answer")]
+    Monitor {
+        /// The pod.
+        pod: PodId,
+        /// Why.
+        #[source]
+        source: MonitorError,
+    },
+    /// The OCI runtime refused; the text is its own.
+    #[error("runtime handler {handler:?} cannot create container {name:?}: {message}")]
+    Runtime {
+        /// Handler.
+        handler: String,
+        /// Name of the container.
+        name: String,
+        /// The runtime's message.
+        message: String,
+    },
+    /// No identifier could be made.
+    #[error("cannot make an identifier")]
+    Identifier(#[source] std::io::Error),
+    /// Removed while it was waited for.
+    #[error(transparent)]
+    Gone(#[from] PodGone),
+}
+
+impl Classify for CreateContainerError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Lookup(error) => error.class(),
+            Self::PodNotReady(_) | Self::NoTarget(_) => ErrorClass::FailedPrecondition,
+            Self::PodNotPrivileged(_) | Self::MountSource { .. } => ErrorClass::InvalidArgument,
+            Self::NoImage(_) | Self::Gone(_) => ErrorClass::NotFound,
+            Self::UserNamespace => ErrorClass::Unimplemented,
+            Self::Rootfs { source, .. } => source.class(),
+            Self::User(error) => error.class(),
+            Self::Seccomp(error) => error.class(),
+            Self::Spec(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::Record(error) => error.class(),
+            Self::Monitor { .. } => ErrorClass::Unavailable,
+            Self::Runtime { .. } | Self::Pin(_) | Self::Identifier(_) => ErrorClass::Internal,
+        }
+    }
+}
+
+/// The monitor of a pod could not be started or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// It did not start.
+    #[error("cannot start it")]
+    Spawn(#[from] pinpod_monitor_api::SpawnError),
+    /// It did not answer.
+    #[error(transparent)]
+    Client(#[from] pinpod_monitor_api::ClientError),
+}
+
+/// An operation on an existing container failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// The identifier.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Its state does not allow it.
+    #[error("container {id} is {state}, so it cannot be {verb}")]
+    State {
+        /// The container.
+        id: ContainerId,
+        /// What it is.
+        state: &'static str,
+        /// What was asked, as a participle.
+        verb: &'static str,
+    },
+    /// The OCI runtime.
+    #[error(transparent)]
+    Runtime(#[from] pinpod_oci_runtime::RuntimeError),
+    /// The monitor.
+    #[error("the monitor of container {id} does not answer")]
+    Monitor {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        source: MonitorError,
+    },
+    /// A signal could not be sent.
+    #[error("cannot signal container {id}")]
+    Signal {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The record.
+    #[error("cannot record the container's state")]
+    Record(#[from] pinpod_record::RecordError),
+    /// Not everything could be taken away.
+    #[error(transparent)]
+    Teardown(#[from] TeardownError),
+    /// New limits that cannot be set.
+    #[error(transparent)]
+    Resources(#[from] pinpod_bundle::SpecError),
+    /// The command of an exec could not be run; the text is the runtime's.
+    #[error("cannot execute in container {id}: {message}")]
+    Exec {
+        /// The container.
+        id: ContainerId,
+        /// The runtime's message.
+        message: String,
+    },
+    /// The command of an exec ran longer than it may.
+    #[error("the command in container {id} did not end within {seconds} s")]
+    ExecTimeout {
+        /// The container.
+        id: ContainerId,
+        /// The limit.
+        seconds: u64,
+    },
+    /// A file of the bundle.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Removed while it was waited for.
+    #[error(transparent)]
+    Gone(#[from] PodGone),
+}
+
+impl Classify for ContainerError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Lookup(error) => error.class(),
+            Self::State { .. } => ErrorClass::FailedPrecondition,
+            Self::Monitor { .. } => ErrorClass::Unavailable,
+            Self::Record(error) => error.class(),
+            Self::Resources(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::ExecTimeout { .. } => ErrorClass::DeadlineExceeded,
+            Self::Gone(_) => ErrorClass::NotFound,
+            Self::Runtime(_) | Self::Signal { .. } | Self::Teardown(_) | Self::Exec { .. } => {
+                ErrorClass::Internal
+            }
+        }
+    }
+}
+
+/// Shared result of a job that several requests may wait for.
+pub(crate) type Shared<T, E> = Result<T, Arc<E>>;
