@@ -1,0 +1,3 @@
+//! Times pods over gRPC, for pinpod and for any other CRI runtime.
+
+fn main() {}
