@@ -1,1 +1,22 @@
-//! Configuration files and their validation.
+//! Configuration files and their validation: TOML with the key names that CRI-O's users know.
+//!
+//! [`Config::load`] reads defaults ← [`DEFAULT_FILE`] ← drop-ins of [`DEFAULT_DIR`] by name ←
+//! flags. Tables merge key by key; a list replaces the list before it. Nothing here is live: no
+//! directory is made and no program is started. Every key is described in
+//! `docs/configuration.md`.
+
+mod check;
+mod effective;
+mod error;
+mod load;
+mod section;
+mod sections;
+mod value;
+
+pub use error::ConfigError;
+pub use load::{DEFAULT_DIR, DEFAULT_FILE, Files, Overrides};
+pub use sections::{Api, Config, Image, Network, Runtime, RuntimeHandler, Runtimes};
+pub use value::{
+    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, Ulimit,
+    ValueError,
+};
