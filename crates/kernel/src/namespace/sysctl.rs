@@ -1,0 +1,189 @@
+//! Kernel parameters of namespaces. The files of `/proc/sys` that belong to a namespace act on that
+//! of the thread which opens them.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::NamespaceKind;
+
+/// Why a kernel parameter was not set. Every variant names it.
+#[derive(Debug, thiserror::Error)]
+pub enum SysctlError {
+    /// The name does not belong to a kind of namespace that a pod has, so that setting it would
+    /// change the node.
+    #[error("the sysctl {name} does not belong to a namespace")]
+    NotNamespaced {
+        /// The parameter.
+        name: String,
+    },
+    /// The pod uses the node's namespace of that kind.
+    #[error("the sysctl {name} needs a {kind} namespace of the pod's own")]
+    NodeNamespace {
+        /// The parameter.
+        name: String,
+        /// Kind of namespace that it belongs to.
+        kind: NamespaceKind,
+    },
+    /// The kernel has no such parameter.
+    #[error("the kernel has no sysctl {name}")]
+    Unknown {
+        /// The parameter.
+        name: String,
+    },
+    /// The kernel refuses the value (`EINVAL`, `ERANGE`).
+    #[error("the sysctl {name} does not take the value {value:?}")]
+    BadValue {
+        /// The parameter.
+        name: String,
+        /// The value.
+        value: String,
+    },
+    /// Writing it failed otherwise.
+    #[error("cannot set the sysctl {name}")]
+    Write {
+        /// The parameter.
+        name: String,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The kind of namespace that a parameter belongs to; `None` when it is the whole node's, or no
+/// name of a parameter. Both `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are understood, with
+/// the other separator standing for itself in a part (`sysctl(8)`).
+#[must_use]
+pub fn sysctl_namespace(name: &str) -> Option<NamespaceKind> {
+    let parts = split(name)?;
+    match parts.first().map(String::as_str)? {
+        "net" => Some(NamespaceKind::Net),
+        "fs" if parts.get(1)? == "mqueue" => Some(NamespaceKind::Ipc),
+        "kernel" if parts.len() == 2 => match parts[1].as_str() {
+            "domainname" | "hostname" => Some(NamespaceKind::Uts),
+            "sem" | "auto_msgmni" => Some(NamespaceKind::Ipc),
+            "sem_next_id" | "msg_next_id" | "shm_next_id" => Some(NamespaceKind::Ipc),
+            other if other.starts_with("shm") || other.starts_with("msg") => {
+                Some(NamespaceKind::Ipc)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Sets parameters in the namespaces of the calling thread; `own` are the kinds that it has for
+/// itself.
+pub(super) fn write_all(
+    sysctls: &[(String, String)],
+    own: &[NamespaceKind],
+) -> Result<(), SysctlError> {
+    for (name, value) in sysctls {
+        write(name, value, own)?;
+    }
+    Ok(())
+}
+
+fn write(name: &str, value: &str, own: &[NamespaceKind]) -> Result<(), SysctlError> {
+    let name = name.to_owned();
+    let (Some(kind), Some(parts)) = (sysctl_namespace(&name), split(&name)) else {
+        return Err(SysctlError::NotNamespaced { name });
+    };
+    if !own.contains(&kind) {
+        return Err(SysctlError::NodeNamespace { name, kind });
+    }
+    let mut path = PathBuf::from("/proc/sys");
+    path.extend(parts);
+    let written = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(value.as_bytes()));
+    written.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => SysctlError::Unknown { name },
+        io::ErrorKind::InvalidInput => SysctlError::BadValue {
+            name,
+            value: value.to_owned(),
+        },
+        _ if source.raw_os_error() == Some(libc::ERANGE) => SysctlError::BadValue {
+            name,
+            value: value.to_owned(),
+        },
+        _ => SysctlError::Write { name, source },
+    })
+}
+
+/// The parts of a name; `None` for one that would lead elsewhere.
+fn split(name: &str) -> Option<Vec<String>> {
+    let separator = name.chars().find(|c| matches!(c, '.' | '/'))?;
+    let other = if separator == '.' { "/" } else { "." };
+    let parts: Vec<String> = name
+        .split(separator)
+        .map(|part| {
+            // `net.ipv4.conf.eth0/1.mtu` means the interface `eth0.1`.
+            if separator == '.' {
+                part.replace(other, ".")
+            } else {
+                part.to_owned()
+            }
+        })
+        .collect();
+    let sound = |part: &String| !part.is_empty() && !matches!(part.as_str(), "." | "..");
+    parts.iter().all(sound).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_belong_to_kinds() {
+        for (name, kind) in [
+            ("net.ipv4.ip_forward", Some(NamespaceKind::Net)),
+            ("net/ipv4/conf/eth0.1/mtu", Some(NamespaceKind::Net)),
+            ("kernel.shm_rmid_forced", Some(NamespaceKind::Ipc)),
+            ("kernel.msgmax", Some(NamespaceKind::Ipc)),
+            ("kernel.sem", Some(NamespaceKind::Ipc)),
+            ("fs.mqueue.msg_max", Some(NamespaceKind::Ipc)),
+            ("kernel.domainname", Some(NamespaceKind::Uts)),
+            ("kernel.pid_max", None),
+            ("fs.file-max", None),
+            ("vm.swappiness", None),
+            ("net", None),
+            ("net..core", None),
+            ("net/../kernel/pid_max", None),
+            ("net.//.kernel", None),
+            ("/net/ipv4/ip_forward", None),
+            ("", None),
+        ] {
+            assert_eq!(sysctl_namespace(name), kind, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn separators() {
+        let parts = |name| split(name).unwrap().join("|");
+        assert_eq!(
+            parts("net.ipv4.conf.eth0/1.mtu"),
+            "net|ipv4|conf|eth0.1|mtu"
+        );
+        assert_eq!(
+            parts("net/ipv4/conf/eth0.1/mtu"),
+            "net|ipv4|conf|eth0.1|mtu"
+        );
+        assert_eq!(split("net.a//b.c").unwrap()[1], "a..b");
+    }
+
+    #[test]
+    fn the_node_is_never_touched() {
+        let refused = write("net.ipv4.ip_forward", "1", &[NamespaceKind::Ipc]);
+        assert!(matches!(
+            refused,
+            Err(SysctlError::NodeNamespace {
+                kind: NamespaceKind::Net,
+                ..
+            })
+        ));
+        let refused = write("kernel.pid_max", "1", &[NamespaceKind::Ipc]);
+        assert!(matches!(refused, Err(SysctlError::NotNamespaced { .. })));
+    }
+}

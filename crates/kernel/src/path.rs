@@ -1,0 +1,76 @@
+//! Paths that others wrote (in an image, in a volume), opened without leaving a root.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Opens `path` as if the directory of `root` were `/`: symbolic links and `..` cannot lead out
+/// (`openat2` with `RESOLVE_IN_ROOT`). The descriptor is close-on-exec; a created file gets mode
+/// 0644.
+///
+/// # Errors
+/// As of `openat2`; `EAGAIN` (a rename raced with `..`) is tried again.
+pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    let mode = if flags.intersects(OFlags::CREATE) {
+        Mode::from_raw_mode(0o644)
+    } else {
+        Mode::empty()
+    };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..RACES {
+        match rustix::fs::openat2(&root, path, flags, mode, resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+    Err(Errno::AGAIN.into())
+}
+
+/// How often a resolution may race with renames before it is given up.
+const RACES: u32 = 32;
+
+/// Whether something of this name exists, a dangling symbolic link included.
+///
+/// # Errors
+/// Something other than its absence keeps it from being looked at.
+pub fn exists_no_follow(path: &Path) -> io::Result<bool> {
+    match rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_stay_below_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("etc/hostname"), "inside").unwrap();
+        symlink("/etc/hostname", dir.path().join("absolute")).unwrap();
+        symlink("../../../../etc/hostname", dir.path().join("relative")).unwrap();
+        symlink("/nowhere", dir.path().join("dangling")).unwrap();
+        let root = File::open(dir.path()).unwrap();
+        for name in ["absolute", "relative", "etc/../../etc/hostname"] {
+            let fd = open_in_root(&root, Path::new(name), OFlags::RDONLY).unwrap();
+            let mut text = String::new();
+            File::from(fd).read_to_string(&mut text).unwrap();
+            assert_eq!(text, "inside", "{name}");
+        }
+        let missing = open_in_root(&root, Path::new("dangling"), OFlags::RDONLY);
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(exists_no_follow(&dir.path().join("dangling")).unwrap());
+        assert!(!exists_no_follow(&dir.path().join("nothing")).unwrap());
+        assert!(!exists_no_follow(&dir.path().join("etc/hostname/x")).unwrap());
+    }
+}
