@@ -14,3 +14,6 @@ pub mod process;
 pub mod socket;
 pub mod spawn;
 mod throwaway;
+
+#[cfg(test)]
+mod testing;

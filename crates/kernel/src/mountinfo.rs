@@ -1,4 +1,4 @@
-//! `/proc/self/mountinfo`, as `proc_pid_mountinfo(5)` describes it.
+//! `/proc/thread-self/mountinfo`, as `proc_pid_mountinfo(5)` describes it.
 
 use std::ffi::OsString;
 use std::io;
@@ -30,13 +30,13 @@ pub struct MountInfo {
     pub super_options: Vec<String>,
 }
 
-/// Reads the mounts of this process, in the order of the kernel: of two on one path, the later one
+/// Reads the mounts that the calling thread sees, in the order of the kernel: of two on one path, the later one
 /// hides the earlier.
 ///
 /// # Errors
 /// The file cannot be read, or a line cannot be understood.
 pub fn read() -> io::Result<Vec<MountInfo>> {
-    let bytes = std::fs::read("/proc/self/mountinfo")?;
+    let bytes = std::fs::read("/proc/thread-self/mountinfo")?;
     bytes
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())

@@ -235,3 +235,6 @@ fn new_file_system(
     let mount = made().map_err(|errno| MountError::new(what, target, errno))?;
     attach(mount, target)
 }
+
+#[cfg(test)]
+mod tests;

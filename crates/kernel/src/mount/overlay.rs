@@ -83,7 +83,7 @@ fn layer_by_layer(mount: &OverlayMount) -> Result<OwnedFd, Errno> {
 
 /// `mount(2)`, for kernels that take all layers in one string. When the string would not fit a
 /// page, layers are named by descriptors.
-fn as_one_string(mount: &OverlayMount, target: &Path) -> Result<(), Errno> {
+pub(super) fn as_one_string(mount: &OverlayMount, target: &Path) -> Result<(), Errno> {
     let mut held = Vec::new();
     let mut data = option_string(mount, STRING_MAX, &mut held)?;
     if data.len() > PAGE_MAX {

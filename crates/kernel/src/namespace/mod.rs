@@ -90,3 +90,6 @@ pub(crate) fn unshare_thread(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: what is unsafe is to unshare the table of descriptors, and no caller asks for that.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,7 +299,12 @@ fn set_up(request: &PinRequest, kinds: &[NamespaceKind]) -> Result<(), PinError>
             source: errno.into(),
         })?;
     }
-    Ok(sysctl::write_all(&request.sysctls, kinds)?)
+    let mapped_root = request.user.as_ref().and_then(|user| {
+        let map = user.mapping.uid;
+        (map.container_id == 0).then_some(map.host_id)
+    });
+    let own = kinds;
+    Ok(sysctl::Scope { own, mapped_root }.write_all(&request.sysctls)?)
 }
 
 fn pin_all(

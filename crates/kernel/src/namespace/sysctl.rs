@@ -3,7 +3,10 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::process::Uid;
 
 use super::NamespaceKind;
 
@@ -72,44 +75,70 @@ pub fn sysctl_namespace(name: &str) -> Option<NamespaceKind> {
     }
 }
 
-/// Sets parameters in the namespaces of the calling thread; `own` are the kinds that it has for
-/// itself.
-pub(super) fn write_all(
-    sysctls: &[(String, String)],
-    own: &[NamespaceKind],
-) -> Result<(), SysctlError> {
-    for (name, value) in sysctls {
-        write(name, value, own)?;
-    }
-    Ok(())
+/// The namespaces that parameters may be set in: those of the calling thread.
+pub(super) struct Scope<'a> {
+    /// The kinds that it has for itself.
+    pub(super) own: &'a [NamespaceKind],
+    /// User of the node that is root in their user namespace, when that is not the node's: the
+    /// kernel lets nobody else write the parameters of IPC.
+    pub(super) mapped_root: Option<u32>,
 }
 
-fn write(name: &str, value: &str, own: &[NamespaceKind]) -> Result<(), SysctlError> {
-    let name = name.to_owned();
-    let (Some(kind), Some(parts)) = (sysctl_namespace(&name), split(&name)) else {
-        return Err(SysctlError::NotNamespaced { name });
-    };
-    if !own.contains(&kind) {
-        return Err(SysctlError::NodeNamespace { name, kind });
+impl Scope<'_> {
+    /// Sets parameters, in order, up to the first that fails.
+    pub(super) fn write_all(&self, sysctls: &[(String, String)]) -> Result<(), SysctlError> {
+        for (name, value) in sysctls {
+            self.write(name, value)?;
+        }
+        Ok(())
     }
-    let mut path = PathBuf::from("/proc/sys");
-    path.extend(parts);
-    let written = OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(value.as_bytes()));
-    written.map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => SysctlError::Unknown { name },
-        io::ErrorKind::InvalidInput => SysctlError::BadValue {
-            name,
-            value: value.to_owned(),
-        },
-        _ if source.raw_os_error() == Some(libc::ERANGE) => SysctlError::BadValue {
+
+    fn write(&self, name: &str, value: &str) -> Result<(), SysctlError> {
+        let name = name.to_owned();
+        let (Some(kind), Some(parts)) = (sysctl_namespace(&name), split(&name)) else {
+            return Err(SysctlError::NotNamespaced { name });
+        };
+        if !self.own.contains(&kind) {
+            return Err(SysctlError::NodeNamespace { name, kind });
+        }
+        let mut path = PathBuf::from("/proc/sys");
+        path.extend(parts);
+        let written = match (kind, self.mapped_root) {
+            (NamespaceKind::Ipc, Some(user)) => as_user(user, || write_file(&path, value)),
+            _ => write_file(&path, value),
+        };
+        written.map_err(|source| write_error(name, value, source))
+    }
+}
+
+fn write_file(path: &Path, value: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(value.as_bytes())
+}
+
+fn write_error(name: String, value: &str, source: io::Error) -> SysctlError {
+    if source.kind() == io::ErrorKind::NotFound {
+        return SysctlError::Unknown { name };
+    }
+    match Errno::from_io_error(&source) {
+        Some(Errno::INVAL | Errno::RANGE) => SysctlError::BadValue {
             name,
             value: value.to_owned(),
         },
         _ => SysctlError::Write { name, source },
-    })
+    }
+}
+
+/// Runs `work` with another effective user; the calling thread alone changes.
+fn as_user<T>(user: u32, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = rustix::process::geteuid();
+    let dumpable = rustix::process::dumpable_behavior()?;
+    rustix::thread::set_thread_res_uid(None, Uid::from_raw(user), None)?;
+    let result = work();
+    rustix::thread::set_thread_res_uid(None, before, None)?;
+    // A change of the user makes the whole process not dumpable.
+    rustix::process::set_dumpable_behavior(dumpable)?;
+    result
 }
 
 /// The parts of a name; `None` for one that would lead elsewhere.
@@ -175,7 +204,11 @@ mod tests {
 
     #[test]
     fn the_node_is_never_touched() {
-        let refused = write("net.ipv4.ip_forward", "1", &[NamespaceKind::Ipc]);
+        let scope = Scope {
+            own: &[NamespaceKind::Ipc],
+            mapped_root: None,
+        };
+        let refused = scope.write("net.ipv4.ip_forward", "1");
         assert!(matches!(
             refused,
             Err(SysctlError::NodeNamespace {
@@ -183,7 +216,7 @@ mod tests {
                 ..
             })
         ));
-        let refused = write("kernel.pid_max", "1", &[NamespaceKind::Ipc]);
+        let refused = scope.write("kernel.pid_max", "1");
         assert!(matches!(refused, Err(SysctlError::NotNamespaced { .. })));
     }
 }
