@@ -210,6 +210,15 @@ pub enum CreateContainerError {
     /// A privileged container needs a privileged pod.
     #[error("linux.security_context.privileged: pod sandbox {0} is not privileged")]
     PodNotPrivileged(PodId),
+    /// A log path that is not one below the pod's log directory.
+    #[error("log_path {0:?} is not a path below the pod's log_directory")]
+    LogPath(String),
+    /// The pod's cgroup parent does not fit the driver.
+    #[error("linux.cgroup_parent")]
+    Cgroup(#[source] pinpod_cgroup::PathError),
+    /// The handler that the pod was made with is no longer configured.
+    #[error("runtime handler {0:?} is no longer configured")]
+    NoHandler(String),
     /// The image is not on this node.
     #[error("image {0:?} is not on this node")]
     NoImage(String),
@@ -276,6 +285,26 @@ pub enum CreateContainerError {
         /// The runtime's message.
         message: String,
     },
+    /// The OCI runtime was too slow, and was killed.
+    #[error(
+        "runtime handler {handler:?} did not create container {name:?} within {seconds} s: {message}"
+    )]
+    RuntimeTimeout {
+        /// Handler.
+        handler: String,
+        /// Name of the container.
+        name: String,
+        /// The limit.
+        seconds: u64,
+        /// What it had said until then.
+        message: String,
+    },
+    /// An image as the source of a mount.
+    #[error("mount {0:?}: images as volumes are not built yet")]
+    ImageMount(String),
+    /// The devices of the node that the container asks for.
+    #[error(transparent)]
+    Device(#[from] pinpod_bundle::DeviceError),
     /// No identifier could be made.
     #[error("cannot make an identifier")]
     Identifier(#[source] std::io::Error),
@@ -288,10 +317,17 @@ impl Classify for CreateContainerError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Lookup(error) => error.class(),
-            Self::PodNotReady(_) | Self::NoTarget(_) => ErrorClass::FailedPrecondition,
-            Self::PodNotPrivileged(_) | Self::MountSource { .. } => ErrorClass::InvalidArgument,
+            Self::PodNotReady(_) | Self::NoTarget(_) | Self::NoHandler(_) => {
+                ErrorClass::FailedPrecondition
+            }
+            Self::PodNotPrivileged(_)
+            | Self::LogPath(_)
+            | Self::Cgroup(_)
+            | Self::MountSource { .. } => ErrorClass::InvalidArgument,
             Self::NoImage(_) | Self::Gone(_) => ErrorClass::NotFound,
-            Self::UserNamespace => ErrorClass::Unimplemented,
+            Self::UserNamespace | Self::ImageMount(_) => ErrorClass::Unimplemented,
+            Self::Device(error) => error.class(),
+            Self::RuntimeTimeout { .. } => ErrorClass::DeadlineExceeded,
             Self::Rootfs { source, .. } => source.class(),
             Self::User(error) => error.class(),
             Self::Seccomp(error) => error.class(),
@@ -331,6 +367,9 @@ pub enum ContainerError {
         /// What was asked, as a participle.
         verb: &'static str,
     },
+    /// The handler that the pod was made with is no longer configured.
+    #[error("runtime handler {0:?} is no longer configured")]
+    NoHandler(String),
     /// The OCI runtime.
     #[error(transparent)]
     Runtime(#[from] pinpod_oci_runtime::RuntimeError),
@@ -346,6 +385,15 @@ pub enum ContainerError {
     /// A signal could not be sent.
     #[error("cannot signal container {id}")]
     Signal {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        source: pinpod_kernel::process::ProcessError,
+    },
+    /// Its end could not be waited for.
+    #[error("cannot wait for the end of container {id}")]
+    Wait {
         /// The container.
         id: ContainerId,
         /// Why.
@@ -389,14 +437,18 @@ impl Classify for ContainerError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Lookup(error) => error.class(),
-            Self::State { .. } => ErrorClass::FailedPrecondition,
+            Self::State { .. } | Self::NoHandler(_) => ErrorClass::FailedPrecondition,
             Self::Monitor { .. } => ErrorClass::Unavailable,
             Self::Record(error) => error.class(),
             Self::Resources(error) => error.class(),
             Self::File(error) => error.class(),
             Self::ExecTimeout { .. } => ErrorClass::DeadlineExceeded,
             Self::Gone(_) => ErrorClass::NotFound,
-            Self::Runtime(_) | Self::Signal { .. } | Self::Teardown(_) | Self::Exec { .. } => {
+            Self::Runtime(_)
+            | Self::Signal { .. }
+            | Self::Wait { .. }
+            | Self::Teardown(_)
+            | Self::Exec { .. } => {
                 ErrorClass::Internal
             }
         }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{
-    ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser,
+    ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser, Signal,
 };
 use pinpod_network::Attachment;
 use pinpod_record::{Durability, RecordError, read_json, write_json};
@@ -78,6 +78,10 @@ pub(crate) struct ContainerRecord {
     pub(crate) image_ref: String,
     pub(crate) user: ResolvedUser,
     pub(crate) log_path: Option<PathBuf>,
+    /// Signal that asks it to stop.
+    pub(crate) stop_signal: Option<Signal>,
+    /// The process whose PID namespace it joins (PID mode TARGET).
+    pub(crate) target: Option<ProcessIdentity>,
     /// Cgroup of the container, relative to the mount of each hierarchy.
     pub(crate) cgroup: String,
     pub(crate) created_at: UnixNanos,
@@ -132,3 +136,6 @@ impl RecordDirs {
 }
 
 const FILE: &str = "record.json";
+
+/// Name of the file in a bundle where the monitor writes how the container ended.
+pub(crate) const EXIT_FILE: &str = "exit.json";

@@ -8,7 +8,7 @@ use pinpod_cgroup::Hierarchy;
 use pinpod_image::Images;
 use pinpod_model::CgroupDriver;
 use pinpod_network::Network;
-use pinpod_oci_runtime::Runtime;
+use pinpod_oci_runtime::{Features, Runtime};
 
 /// A runtime handler: the name that `runtime_handler` chooses, and the OCI runtime behind it.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Handler {
     pub name: String,
     /// The OCI runtime.
     pub runtime: Runtime,
+    /// What it says of itself; `None` for one that cannot say (crun before 1.8.6).
+    pub features: Option<Features>,
     /// How long its create may take.
     pub create_timeout: Duration,
     /// Privileged containers get no devices of the node.

@@ -1,0 +1,286 @@
+//! The steps of CreateContainer, in order.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use pinpod_bundle::seccomp::Profile;
+use pinpod_bundle::{
+    ContainerInput, ImageDefaults, NamespacePaths, PodFiles, PodInput, SeccompError, SpecInput,
+    host, user,
+};
+use pinpod_image::{Image, RootfsOptions};
+use pinpod_kernel::namespace::{self, NamespaceKind};
+use pinpod_kernel::process::ProcessIdentity;
+use pinpod_model::{ContainerConfig, ContainerId, PidMode, ProfileSource, ResolvedUser};
+use pinpod_monitor_api::{ClientError, CreateContainer, OomFile};
+use pinpod_oci_runtime::CreateArgs;
+
+use super::{Context, teardown};
+use crate::error::{CreateContainerError, FileError};
+use crate::record::{ContainerRecord, EXIT_FILE};
+use crate::sandbox::blocking;
+use crate::settings::Handler;
+use crate::snapshot::ContainerPhase;
+
+/// Makes the container of a record and returns the record as it is then. A failure leaves nothing.
+pub(crate) async fn create(
+    context: &Context,
+    mut record: ContainerRecord,
+) -> Result<ContainerRecord, CreateContainerError> {
+    match steps(context, &mut record).await {
+        Ok(()) => Ok(record),
+        Err(error) => {
+            if let Err(undo) = teardown(context, &record).await {
+                tracing::error!(container = %record.id, error = %undo, "cannot undo a failed container");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn steps(
+    context: &Context,
+    record: &mut ContainerRecord,
+) -> Result<(), CreateContainerError> {
+    let handler = context
+        .handler()
+        .ok_or_else(|| CreateContainerError::NoHandler(context.handler.clone()))?;
+    let image = context
+        .parts
+        .images
+        .resolve(record.image.as_str())
+        .ok_or_else(|| CreateContainerError::NoImage(record.config.image.image.clone()))?;
+    let bundle = context.dirs.container(&record.id);
+    make_directory(&bundle, 0o700)?;
+    make_directory(&bundle.join("rootfs"), 0o755)?;
+    context.dirs.write_container(record)?;
+    make_rootfs(context, record, &bundle).await?;
+    make_sources(&record.config)?;
+    if let Some(log) = &record.log_path
+        && let Some(parent) = log.parent()
+    {
+        make_directory(parent, 0o755)?;
+    }
+    let pid_namespace = pid_namespace(context, record).await?;
+    write_spec(context, record, &image, pid_namespace)?;
+    context.dirs.write_container(record)?;
+    let process = run_create(context, handler, record, &bundle).await?;
+    record.phase = ContainerPhase::Created { process };
+    context.dirs.write_container(record)?;
+    Ok(())
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| FileError { path: path.to_owned(), source })
+}
+
+async fn make_rootfs(
+    context: &Context,
+    record: &mut ContainerRecord,
+    bundle: &Path,
+) -> Result<(), CreateContainerError> {
+    let images = &context.parts.images;
+    let id = record.id.clone();
+    let failed = |source| CreateContainerError::Rootfs { id: id.clone(), source };
+    let options = RootfsOptions { user_namespace: None };
+    images.prepare_rootfs(&record.image, &record.id, options).await.map_err(failed)?;
+    images.mount_rootfs(&record.id, &bundle.join("rootfs")).await.map_err(failed)
+}
+
+/// A mount whose source is missing gets an empty directory, as other runtimes do.
+fn make_sources(config: &ContainerConfig) -> Result<(), CreateContainerError> {
+    for mount in &config.mounts {
+        if mount.image.is_some() {
+            return Err(CreateContainerError::ImageMount(mount.container_path.clone()));
+        }
+        let failed = |source: io::Error| CreateContainerError::MountSource {
+            container_path: mount.container_path.clone(),
+            host_path: mount.host_path.clone(),
+            source,
+        };
+        match std::fs::metadata(&mount.host_path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&mount.host_path)
+                .map_err(failed)?,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Where the PID namespace of another container is pinned for one that joins it.
+pub(super) fn target_pid_file(context: &Context, id: &ContainerId) -> PathBuf {
+    context.parts.settings.namespace_file("pid", &format!("pinpod-{id}"))
+}
+
+async fn pid_namespace(
+    context: &Context,
+    record: &ContainerRecord,
+) -> Result<Option<PathBuf>, CreateContainerError> {
+    match (&record.config.security.namespaces.pid, record.target) {
+        (PidMode::Pod, _) => Ok(context.namespaces.pid.clone()),
+        (PidMode::Target(_), Some(target)) => {
+            let file = target_pid_file(context, &record.id);
+            let pinned = file.clone();
+            blocking(move || namespace::pin_process(&target, NamespaceKind::Pid, &pinned))
+                .await
+                .map_err(CreateContainerError::Pin)?;
+            Ok(Some(file))
+        }
+        (PidMode::Target(_) | PidMode::Container | PidMode::Node, _) => Ok(None),
+    }
+}
+
+fn write_spec(
+    context: &Context,
+    record: &mut ContainerRecord,
+    image: &Image,
+    pid_namespace: Option<PathBuf>,
+) -> Result<(), CreateContainerError> {
+    let settings = &context.parts.settings;
+    let bundle = context.dirs.container(&record.id);
+    let rootfs = bundle.join("rootfs");
+    let defaults = image_defaults(image);
+    record.user = user::resolve(&rootfs, &record.config.security, &defaults.user)?;
+    let localhost = localhost_profile(context, &record.config)?;
+    let devices = host::container_devices(&record.config, &settings.spec_defaults)?;
+    let namespaces = NamespacePaths {
+        net: context.namespaces.net.clone(),
+        ipc: context.namespaces.ipc.clone(),
+        uts: context.namespaces.uts.clone(),
+        pid: pid_namespace,
+        user: None,
+    };
+    let pod_dir = context.dirs.pod(&context.pod);
+    let files = PodFiles {
+        hostname: Some(pod_dir.join("hostname")),
+        hosts: Some(pod_dir.join("hosts")),
+        resolv_conf: Some(pod_dir.join("resolv.conf")),
+        shm: context.namespaces.ipc.is_some().then(|| pod_dir.join("shm")),
+    };
+    let cgroups_path = pinpod_cgroup::cgroups_path(
+        settings.cgroup_driver,
+        &context.pod_config.cgroup_parent,
+        record.id.as_str(),
+    )
+    .map_err(CreateContainerError::Cgroup)?;
+    let spec = pinpod_bundle::runtime_spec(&SpecInput {
+        pod: PodInput {
+            id: &context.pod,
+            config: &context.pod_config,
+            namespaces: &namespaces,
+            files: &files,
+        },
+        container: ContainerInput {
+            id: &record.id,
+            config: &record.config,
+            image: &defaults,
+            user: &record.user,
+            rootfs: &rootfs,
+            cgroups_path: &cgroups_path,
+            devices: &devices,
+            localhost_seccomp: localhost.as_ref(),
+        },
+        node: &context.parts.node,
+        defaults: &settings.spec_defaults,
+    })?;
+    let path = bundle.join("config.json");
+    let text = serde_json::to_vec(&spec).map_err(io::Error::from);
+    text.and_then(|text| std::fs::write(&path, text))
+        .map_err(|source| FileError { path, source })?;
+    Ok(())
+}
+
+fn image_defaults(image: &Image) -> ImageDefaults {
+    let config = &image.config.config;
+    ImageDefaults {
+        env: config.env.clone(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        working_dir: config.working_dir.clone(),
+        user: config.user.clone(),
+        stop_signal: config.stop_signal.clone(),
+        labels: config.labels.clone(),
+        volumes: config.volumes.iter().cloned().collect(),
+    }
+}
+
+/// The profile file that the request names; a relative name starts at the kubelet's directory.
+fn localhost_profile(
+    context: &Context,
+    config: &ContainerConfig,
+) -> Result<Option<Profile>, SeccompError> {
+    match &config.security.seccomp {
+        Some(ProfileSource::Localhost(path)) => {
+            Profile::read(&context.parts.settings.seccomp_dir.join(path)).map(Some)
+        }
+        Some(ProfileSource::RuntimeDefault | ProfileSource::Unconfined) | None => Ok(None),
+    }
+}
+
+async fn run_create(
+    context: &Context,
+    handler: &Handler,
+    record: &ContainerRecord,
+    bundle: &Path,
+) -> Result<ProcessIdentity, CreateContainerError> {
+    let unreachable = |source| CreateContainerError::Monitor { pod: context.pod.clone(), source };
+    let pid_file = bundle.join("pid");
+    let runtime_log = bundle.join("runtime.log");
+    // A socket's path may have 107 bytes, so it lies in the pod's directory under a short name.
+    let console = record.config.tty.then(|| {
+        context.dirs.pod(&context.pod).join(format!("tty-{}", record.id.short()))
+    });
+    let argv = handler.runtime.create_argv(&CreateArgs {
+        id: &record.id,
+        bundle,
+        pid_file: &pid_file,
+        log: &runtime_log,
+        console_socket: console.as_deref(),
+        no_pivot: false,
+    });
+    let oom = context.parts.cgroups.oom_source(&record.cgroup);
+    let request = CreateContainer {
+        id: record.id.clone(),
+        argv,
+        bundle: bundle.to_owned(),
+        pid_file,
+        console_socket: console,
+        stdin: record.config.stdin,
+        stdin_once: record.config.stdin_once,
+        log_path: record.log_path.clone(),
+        exit_file: bundle.join(EXIT_FILE),
+        oom: oom.map(|source| OomFile { path: source.file, key: source.key }),
+        runtime_log,
+        timeout_ms: u64::try_from(handler.create_timeout.as_millis()).unwrap_or(u64::MAX),
+    };
+    let client = context.monitor.ensure().await.map_err(unreachable)?;
+    match client.create_container(request).await {
+        Ok((pid, start_time)) => {
+            Ok(ProcessIdentity { pid: pid.unsigned_abs(), start_time })
+        }
+        Err(ClientError::Runtime { message }) => Err(CreateContainerError::Runtime {
+            handler: handler.name.clone(),
+            name: record.config.metadata.name.clone(),
+            message,
+        }),
+        Err(ClientError::RuntimeTimedOut { message }) => {
+            Err(CreateContainerError::RuntimeTimeout {
+                handler: handler.name.clone(),
+                name: record.config.metadata.name.clone(),
+                seconds: handler.create_timeout.as_secs(),
+                message,
+            })
+        }
+        Err(error) => Err(unreachable(error.into())),
+    }
+}

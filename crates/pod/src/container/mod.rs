@@ -1,0 +1,123 @@
+//! The work on one container: create, start, stop, update, exec, and the one way back.
+
+mod create;
+mod exec;
+mod operate;
+mod stop;
+mod teardown;
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use pinpod_model::{ContainerConfig, ContainerId, PodId, PodSandboxConfig, ResolvedUser};
+
+use crate::error::CreateContainerError;
+use crate::monitor::MonitorLink;
+use crate::record::{ContainerRecord, PodRecord, RecordDirs, VERSION};
+use crate::sandbox::now;
+use crate::settings::{Handler, Parts};
+use crate::snapshot::{ContainerPhase, NamespaceFiles};
+
+pub(crate) use create::create;
+pub(crate) use exec::{exec_sync, reopen_log};
+pub(crate) use operate::{merge_resources, start, update};
+pub(crate) use stop::{StopOrder, kill_rest, stop};
+pub(crate) use teardown::teardown;
+
+/// The pod as its containers' jobs need it.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) dirs: RecordDirs,
+    pub(crate) pod: PodId,
+    pub(crate) pod_config: Arc<PodSandboxConfig>,
+    pub(crate) handler: String,
+    pub(crate) namespaces: NamespaceFiles,
+    pub(crate) monitor: Arc<MonitorLink>,
+}
+
+impl Context {
+    /// The pod's handler. The configuration may have lost it since the pod was made.
+    pub(crate) fn handler(&self) -> Option<&Handler> {
+        self.parts.settings.handler(Some(&self.handler))
+    }
+}
+
+/// Refuses what can be refused before anything is reserved.
+pub(crate) fn check(
+    pod: &PodRecord,
+    config: &ContainerConfig,
+) -> Result<(), CreateContainerError> {
+    if config.security.privileged && !pod.config.security.privileged {
+        return Err(CreateContainerError::PodNotPrivileged(pod.id.clone()));
+    }
+    if config.security.namespaces.user.is_some() {
+        return Err(CreateContainerError::UserNamespace);
+    }
+    Ok(())
+}
+
+/// The record of a container that is about to be made. Image and user are put in by the job.
+pub(crate) fn new_record(
+    parts: &Parts,
+    pod: &PodRecord,
+    config: ContainerConfig,
+) -> Result<ContainerRecord, CreateContainerError> {
+    let id = ContainerId::generate().map_err(CreateContainerError::Identifier)?;
+    let image = parts
+        .images
+        .resolve(&config.image.image)
+        .ok_or_else(|| CreateContainerError::NoImage(config.image.image.clone()))?;
+    let cgroup = pinpod_cgroup::container_cgroup(
+        parts.settings.cgroup_driver,
+        &pod.config.cgroup_parent,
+        id.as_str(),
+    )
+    .map_err(CreateContainerError::Cgroup)?;
+    let stop_signal =
+        config.stop_signal.or_else(|| image.config.config.stop_signal.parse().ok());
+    Ok(ContainerRecord {
+        version: VERSION,
+        pod: pod.id.clone(),
+        image: image.id.clone(),
+        image_ref: image.repo_digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+        user: ResolvedUser::default(),
+        log_path: log_path(&pod.config.log_directory, &config.log_path)?,
+        stop_signal,
+        target: None,
+        cgroup,
+        created_at: now(),
+        phase: ContainerPhase::Creating,
+        id,
+        config,
+    })
+}
+
+/// The log file of a container: below the pod's log directory, which it must not leave.
+fn log_path(directory: &str, path: &str) -> Result<Option<PathBuf>, CreateContainerError> {
+    if directory.is_empty() || path.is_empty() {
+        return Ok(None);
+    }
+    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    if inside {
+        Ok(Some(Path::new(directory).join(path)))
+    } else {
+        Err(CreateContainerError::LogPath(path.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_stay_below_the_directory_of_the_pod() {
+        let log = |dir, path| log_path(dir, path);
+        assert_eq!(log("/var/log/p", "c/0.log").unwrap(), Some("/var/log/p/c/0.log".into()));
+        assert_eq!(log("", "c.log").unwrap(), None);
+        assert_eq!(log("/var/log/p", "").unwrap(), None);
+        for bad in ["../c.log", "/etc/passwd", "a/../../b", "./c.log"] {
+            assert!(log("/var/log/p", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The way back from a container: idempotent, goes on past errors, collects them.
+
+use pinpod_kernel::{namespace, process};
+use pinpod_model::Signal;
+use pinpod_monitor_api::ClientError;
+use pinpod_oci_runtime::RuntimeError;
+
+use super::Context;
+use super::create::target_pid_file;
+use crate::error::{MonitorError, TeardownError};
+use crate::record::ContainerRecord;
+use crate::sandbox::{Undo, blocking, remove_tree};
+use crate::watch_process;
+
+/// Takes away everything of a container: its processes, its state with the OCI runtime and with
+/// the monitor, its root file system, its bundle. What is not there is no failure.
+pub(crate) async fn teardown(
+    context: &Context,
+    record: &ContainerRecord,
+) -> Result<(), TeardownError> {
+    let mut undo = Undo::of(format!("container {}", record.id));
+    if let Some(process) = record.phase.process() {
+        match process::kill(&process, Signal::KILL) {
+            Ok(_) => watch_process::gone(process).await,
+            Err(error) => undo.step::<(), _>(Err(error)),
+        }
+    }
+    if let Some(handler) = context.handler() {
+        match handler.runtime.delete(&record.id, true).await {
+            Ok(()) | Err(RuntimeError::NotFound { .. }) => {}
+            Err(error) => undo.step::<(), _>(Err(error)),
+        }
+    }
+    remove_cgroup(context, record, &mut undo).await;
+    forget(context, record, &mut undo).await;
+    let images = &context.parts.images;
+    let bundle = context.dirs.container(&record.id);
+    let unmounted = images.unmount_rootfs(&bundle.join("rootfs")).await;
+    let still_mounted = unmounted.is_err();
+    undo.step(unmounted);
+    undo.step(images.remove_rootfs(&record.id).await);
+    if record.target.is_some() {
+        let file = target_pid_file(context, &record.id);
+        undo.step(blocking(move || namespace::unpin(&file)).await);
+    }
+    // What is mounted below the bundle must not be deleted with it.
+    if !still_mounted {
+        undo.step(blocking(move || remove_tree(&bundle)).await);
+    }
+    undo.end()
+}
+
+/// The runtime removes the cgroup of a container that it knows; a crash may have left one that it
+/// does not.
+async fn remove_cgroup(context: &Context, record: &ContainerRecord, undo: &mut Undo) {
+    let cgroups = context.parts.cgroups.clone();
+    let cgroup = record.cgroup.clone();
+    let removed = blocking(move || {
+        if !cgroups.exists(&cgroup) {
+            return Ok(());
+        }
+        cgroups.kill_all(&cgroup)?;
+        cgroups.remove(&cgroup)
+    });
+    undo.step(removed.await);
+}
+
+async fn forget(context: &Context, record: &ContainerRecord, undo: &mut Undo) {
+    let gone = |error: &MonitorError| matches!(error, MonitorError::Client(ClientError::Gone { .. }));
+    match context.monitor.connect().await {
+        Ok(client) => match client.forget(record.id.clone()).await {
+            Ok(()) | Err(ClientError::Gone { .. }) => {}
+            Err(error) => undo.step::<(), _>(Err(error)),
+        },
+        Err(error) if gone(&error) => {}
+        Err(error) => undo.step::<(), _>(Err(error)),
+    }
+}

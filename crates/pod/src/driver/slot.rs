@@ -1,0 +1,92 @@
+//! One container as its driver holds it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pinpod_model::{ContainerConfig, ContainerId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::messages::{Reply, Request};
+use crate::error::{ContainerError, CreateContainerError};
+use crate::policy::Busy;
+use crate::record::{ContainerRecord, RecordDirs};
+use crate::snapshot::{ContainerPhase, ContainerSnapshot};
+
+/// The work in progress, with who waits for it.
+#[derive(Debug)]
+pub(super) enum Work {
+    Idle,
+    Creating(Vec<Reply<ContainerId, CreateContainerError>>),
+    Starting(Vec<Reply<(), ContainerError>>),
+    Stopping { deadline: watch::Sender<Instant>, waiters: Vec<Reply<(), ContainerError>> },
+    Updating(Reply<(), ContainerError>),
+    Removing(Vec<Reply<(), ContainerError>>),
+}
+
+impl Work {
+    pub(super) fn busy(&self) -> Busy {
+        match self {
+            Self::Idle => Busy::Idle,
+            Self::Creating(_) => Busy::Creating,
+            Self::Starting(_) => Busy::Starting,
+            Self::Stopping { .. } => Busy::Stopping,
+            Self::Updating(_) => Busy::Updating,
+            Self::Removing(_) => Busy::Removing,
+        }
+    }
+}
+
+/// A container and the work on it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) record: ContainerRecord,
+    pub(super) config: Arc<ContainerConfig>,
+    pub(super) bundle: PathBuf,
+    pub(super) work: Work,
+    /// Asked for while other work was in progress.
+    pub(super) deferred: Vec<Request>,
+    /// A finished container that nobody has fetched yet.
+    pub(super) unfetched: bool,
+}
+
+impl Slot {
+    pub(super) fn new(record: ContainerRecord, dirs: &RecordDirs) -> Self {
+        Self {
+            config: Arc::new(record.config.clone()),
+            bundle: dirs.container(&record.id),
+            record,
+            work: Work::Idle,
+            deferred: Vec::new(),
+            unfetched: false,
+        }
+    }
+
+    /// What clients see; nothing before the creation has succeeded.
+    pub(super) fn picture(&self) -> Option<Arc<ContainerSnapshot>> {
+        if self.unfetched || self.record.phase == ContainerPhase::Creating {
+            return None;
+        }
+        Some(Arc::new(self.snapshot()))
+    }
+
+    pub(super) fn snapshot(&self) -> ContainerSnapshot {
+        ContainerSnapshot {
+            id: self.record.id.clone(),
+            pod: self.record.pod.clone(),
+            config: Arc::clone(&self.config),
+            image: self.record.image.clone(),
+            image_ref: self.record.image_ref.clone(),
+            user: self.record.user.clone(),
+            log_path: self.record.log_path.clone(),
+            bundle: self.bundle.clone(),
+            created_at: self.record.created_at,
+            phase: self.record.phase.clone(),
+        }
+    }
+
+    /// No process and no work in progress.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.work, Work::Idle) && self.record.phase.process().is_none()
+    }
+}

@@ -1,0 +1,100 @@
+//! After a restart: the records become drivers again.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pinpod_model::{ContainerId, PodId};
+
+use crate::driver::{self, Chain};
+use crate::index::Index;
+use crate::record::{ContainerRecord, PodRecord, RecordDirs, VERSION};
+use crate::settings::Parts;
+
+/// The directories of the records cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the directory of records {path}", path = .path.display())]
+pub struct RecoverError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Starts a driver for every pod that the records name, and removes what no record claims.
+pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<(), RecoverError> {
+    let dirs = RecordDirs::new(parts.settings.runroot());
+    make_directory(&dirs.pods())?;
+    make_directory(&dirs.containers())?;
+    let mut containers: HashMap<PodId, Vec<ContainerRecord>> = HashMap::new();
+    for id in entries::<ContainerId>(&dirs.containers())? {
+        match dirs.read_container(&id) {
+            Ok(Some(record)) if record.version == VERSION => {
+                // What a container holds of its image is known again before anything can be
+                // removed.
+                parts.images.hold(&record.image, record.id.as_str());
+                containers.entry(record.pod.clone()).or_default().push(record);
+            }
+            other => complain("container", id.as_str(), other.map(drop)),
+        }
+    }
+    let mut pods = Vec::new();
+    for id in entries::<PodId>(&dirs.pods())? {
+        match dirs.read_pod(&id) {
+            Ok(Some(record)) if record.version == VERSION => {
+                pods.push(id.clone());
+                let mut of_pod = containers.remove(&id).unwrap_or_default();
+                of_pod.sort_by_key(|container| container.created_at);
+                resume(parts, index, record, of_pod);
+            }
+            other => complain("pod sandbox", id.as_str(), other.map(drop)),
+        }
+    }
+    for orphan in containers.into_values().flatten() {
+        tracing::warn!(container = %orphan.id, pod = %orphan.pod, "its pod sandbox has no record");
+    }
+    for error in parts.network.gc(&pods).await {
+        tracing::warn!(error = %Chain(&error), "cannot collect old network attachments");
+    }
+    Ok(())
+}
+
+fn resume(
+    parts: &Arc<Parts>,
+    index: &Arc<Index>,
+    record: PodRecord,
+    containers: Vec<ContainerRecord>,
+) {
+    let (key, id) = (record.config.metadata.clone(), record.id.clone());
+    let handle = driver::resume(Arc::clone(parts), Arc::clone(index), record, containers);
+    index.insert(key, id, handle);
+}
+
+fn complain(what: &str, id: &str, read: Result<(), pinpod_record::RecordError>) {
+    match read {
+        Ok(()) => tracing::warn!(id, "{what} has no record that this version can read"),
+        Err(error) => tracing::warn!(id, error = %Chain(&error), "{what} has a bad record"),
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), RecoverError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .map_err(|source| RecoverError { path: path.to_owned(), source })
+}
+
+/// The names in a directory that are identifiers.
+fn entries<I: std::str::FromStr>(path: &Path) -> Result<Vec<I>, RecoverError> {
+    let error = |source| RecoverError { path: path.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(error)? {
+        if let Some(id) = entry.map_err(error)?.file_name().to_str().and_then(|name| name.parse().ok())
+        {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,208 @@
+//! The steps of RunPodSandbox, in order.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use pinpod_bundle::files;
+use pinpod_kernel::namespace::{self, NamespaceKind, PinRequest};
+use pinpod_kernel::spawn::{PodInitRequest, spawn_pod_init};
+use pinpod_kernel::mount::{self, TmpfsOptions};
+use pinpod_network::AttachRequest;
+
+use super::{hostname, teardown};
+use crate::driver::Chain;
+use crate::error::{FileError, RunPodError};
+use crate::record::{PodPhase, PodRecord, RecordDirs};
+use crate::settings::Parts;
+
+/// Makes the sandbox of a record. The record comes back as it is then: `Ready`, or as far as it
+/// came, with everything undone.
+pub(crate) async fn run(
+    parts: &Parts,
+    mut record: PodRecord,
+) -> (PodRecord, Result<(), RunPodError>) {
+    let result = steps(parts, &mut record).await;
+    if result.is_err() {
+        undo(parts, &record).await;
+    }
+    (record, result)
+}
+
+async fn steps(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError> {
+    let dirs = RecordDirs::new(parts.settings.runroot());
+    make_directory(&dirs.pod(&record.id))?;
+    dirs.write_pod(record)?;
+    make_namespaces(parts, record).await?;
+    make_shm(parts, record, &dirs)?;
+    attach_network(parts, record).await?;
+    start_init(parts, record).await?;
+    write_files(record, &dirs)?;
+    record.phase = PodPhase::Ready;
+    dirs.write_pod(record)?;
+    Ok(())
+}
+
+async fn undo(parts: &Parts, record: &PodRecord) {
+    let dirs = RecordDirs::new(parts.settings.runroot());
+    if let Err(error) = teardown(parts, record).await {
+        tracing::error!(pod = %record.id, %error, "cannot undo a failed pod sandbox");
+        return;
+    }
+    if let Err(error) = super::remove_directory(&dirs, &record.id).await {
+        tracing::error!(pod = %record.id, %error, "cannot remove a failed pod sandbox");
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .map_err(|source| FileError { path: path.to_owned(), source })
+}
+
+async fn make_namespaces(parts: &Parts, record: &PodRecord) -> Result<(), RunPodError> {
+    let files = &record.namespaces;
+    let request = PinRequest {
+        net: files.net.clone(),
+        ipc: files.ipc.clone(),
+        uts: files.uts.clone(),
+        user: None,
+        hostname: hostname(record),
+        sysctls: sysctls(parts, record),
+    };
+    if request.net.is_none() && request.ipc.is_none() && request.uts.is_none() {
+        return Ok(());
+    }
+    let pinned = blocking(move || namespace::pin(&request)).await;
+    pinned.map_err(|source| RunPodError::Pin { metadata: record.config.metadata.clone(), source })
+}
+
+/// The daemon's defaults where the pod has a namespace for them, then the pod's own.
+fn sysctls(parts: &Parts, record: &PodRecord) -> Vec<(String, String)> {
+    let own = |kind| match kind {
+        NamespaceKind::Net => record.namespaces.net.is_some(),
+        NamespaceKind::Ipc => record.namespaces.ipc.is_some(),
+        NamespaceKind::Uts | NamespaceKind::Pid | NamespaceKind::User => false,
+    };
+    let defaults = parts
+        .settings
+        .default_sysctls
+        .iter()
+        .filter(|(name, _)| namespace::sysctl_namespace(name).is_some_and(own))
+        .cloned();
+    let asked = record.config.sysctls.iter().map(|(name, value)| (name.clone(), value.clone()));
+    defaults.chain(asked).collect()
+}
+
+fn make_shm(parts: &Parts, record: &PodRecord, dirs: &RecordDirs) -> Result<(), RunPodError> {
+    if record.namespaces.ipc.is_none() {
+        return Ok(());
+    }
+    let path = dirs.pod(&record.id).join("shm");
+    make_directory(&path)?;
+    let options = TmpfsOptions {
+        size_bytes: parts.settings.shm_size,
+        mode: 0o1777,
+        noexec: true,
+    };
+    mount::tmpfs(&path, options).map_err(RunPodError::Shm)
+}
+
+async fn attach_network(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError> {
+    let Some(netns) = record.namespaces.net.clone() else {
+        return Ok(());
+    };
+    let config = &record.config;
+    let request = AttachRequest {
+        pod_id: record.id.clone(),
+        metadata: config.metadata.clone(),
+        netns,
+        port_mappings: config.port_mappings.clone(),
+        dns: config.dns.clone(),
+        annotations: config.annotations.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+    };
+    let attached = parts.network.attach(&request).await;
+    let attachment = attached.map_err(|source| RunPodError::Network {
+        metadata: config.metadata.clone(),
+        source,
+    })?;
+    record.attachment = Some(attachment);
+    Ok(())
+}
+
+/// The cgroup that a pod's PID 1 lives in, found again from the record alone.
+pub(super) fn init_cgroup(parts: &Parts, record: &PodRecord) -> Option<String> {
+    record.namespaces.pid.as_ref()?;
+    let driver = parts.settings.cgroup_driver;
+    let parent = pinpod_cgroup::pod_cgroup(driver, &record.config.cgroup_parent).ok()?;
+    Some(format!("{}/pinpod-init-{}", parent.trim_end_matches('/'), record.id))
+}
+
+async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError> {
+    let (Some(target), Some(cgroup)) = (record.namespaces.pid.clone(), init_cgroup(parts, record))
+    else {
+        return Ok(());
+    };
+    parts.cgroups.create(&cgroup).map_err(RunPodError::Cgroup)?;
+    let files = &record.namespaces;
+    let request = PodInitRequest {
+        binary: parts.settings.init_binary.clone(),
+        netns: files.net.clone(),
+        ipcns: files.ipc.clone(),
+        utsns: files.uts.clone(),
+        userns: None,
+        cgroup_procs: parts.cgroups.procs_files(&cgroup),
+    };
+    let metadata = record.config.metadata.clone();
+    let init = blocking(move || spawn_pod_init(&request)).await;
+    let identity = match init {
+        Ok(init) => init.identity,
+        Err(source) => return Err(RunPodError::Init { metadata, source }),
+    };
+    record.init = Some(identity);
+    let pinned = blocking(move || namespace::pin_process(&identity, NamespaceKind::Pid, &target));
+    pinned.await.map_err(|source| RunPodError::Pin { metadata, source })
+}
+
+/// `hostname`, `hosts` and `resolv.conf`, which containers see as files of `/etc`.
+fn write_files(record: &PodRecord, dirs: &RecordDirs) -> Result<(), FileError> {
+    let dir = dirs.pod(&record.id);
+    let node_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = hostname(record).unwrap_or_else(node_name);
+    write(&dir.join("hostname"), &format!("{name}\n"))?;
+    let resolv_conf = match &record.config.dns {
+        Some(dns) => files::resolv_conf(dns, &node_file("/etc/resolv.conf")),
+        None => node_file("/etc/resolv.conf"),
+    };
+    write(&dir.join("resolv.conf"), &resolv_conf)?;
+    let hosts = match &record.attachment {
+        Some(attachment) => files::hosts(&name, &attachment.ips),
+        None if record.namespaces.net.is_none() => node_file("/etc/hosts"),
+        None => files::hosts(&name, &[]),
+    };
+    write(&dir.join("hosts"), &hosts)
+}
+
+/// A node may lack the file; then pods get an empty one.
+fn node_file(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn write(path: &PathBuf, text: &str) -> Result<(), FileError> {
+    use std::os::unix::fs::PermissionsExt;
+    let done = std::fs::write(path, text)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)));
+    done.map_err(|source| FileError { path: path.clone(), source })
+}
+
+/// Runs a short blocking call off the reactor.
+pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
