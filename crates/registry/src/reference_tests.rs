@@ -1,0 +1,4 @@
+//! References by table and by property.
+
+use super::*;
+use crate::image_name::ImageName;

@@ -1,0 +1,1 @@
+//! Files, merging, endpoints and short names.
