@@ -11,7 +11,7 @@ pub(crate) fn any<T>(_: &T) -> Result<(), String> {
 }
 
 /// An absolute path.
-pub(crate) fn absolute(path: &PathBuf) -> Result<(), String> {
+pub(crate) fn absolute(path: &Path) -> Result<(), String> {
     if path.is_absolute() {
         Ok(())
     } else {
@@ -20,7 +20,7 @@ pub(crate) fn absolute(path: &PathBuf) -> Result<(), String> {
 }
 
 /// An absolute path, or empty for "not set".
-pub(crate) fn absolute_or_empty(path: &PathBuf) -> Result<(), String> {
+pub(crate) fn absolute_or_empty(path: &Path) -> Result<(), String> {
     if path.as_os_str().is_empty() {
         Ok(())
     } else {
@@ -29,17 +29,17 @@ pub(crate) fn absolute_or_empty(path: &PathBuf) -> Result<(), String> {
 }
 
 /// Absolute paths, at least one.
-pub(crate) fn absolute_each(paths: &Vec<PathBuf>) -> Result<(), String> {
+pub(crate) fn absolute_each(paths: &[PathBuf]) -> Result<(), String> {
     if paths.is_empty() {
         return Err("must name at least one directory".to_owned());
     }
-    paths.iter().try_for_each(absolute)
+    paths.iter().try_for_each(|path| absolute(path))
 }
 
 /// A path that fits into the address of a Unix socket (107 bytes).
-pub(crate) fn socket(path: &PathBuf) -> Result<(), String> {
+pub(crate) fn socket(path: &Path) -> Result<(), String> {
     absolute(path)?;
-    let length = Path::new(path).as_os_str().len();
+    let length = path.as_os_str().len();
     if length > 107 {
         return Err(format!(
             "is {length} bytes long; a Unix socket's path has at most 107"
@@ -49,7 +49,7 @@ pub(crate) fn socket(path: &PathBuf) -> Result<(), String> {
 }
 
 /// Not empty.
-pub(crate) fn word(text: &String) -> Result<(), String> {
+pub(crate) fn word(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         Err("must not be empty".to_owned())
     } else {
@@ -85,7 +85,7 @@ pub(crate) fn pids(limit: &i64) -> Result<(), String> {
 }
 
 /// Capability names are letters and underscores; whether the kernel knows them is found at start.
-pub(crate) fn capabilities(names: &Vec<String>) -> Result<(), String> {
+pub(crate) fn capabilities(names: &[String]) -> Result<(), String> {
     let bad = names
         .iter()
         .find(|name| name.is_empty() || !name.chars().all(|c| c.is_ascii_alphabetic() || c == '_'));
@@ -96,7 +96,7 @@ pub(crate) fn capabilities(names: &Vec<String>) -> Result<(), String> {
 }
 
 /// No name twice.
-pub(crate) fn unique(pairs: &Vec<Assignment>) -> Result<(), String> {
+pub(crate) fn unique(pairs: &[Assignment]) -> Result<(), String> {
     for (index, pair) in pairs.iter().enumerate() {
         if pairs[..index]
             .iter()
@@ -109,7 +109,7 @@ pub(crate) fn unique(pairs: &Vec<Assignment>) -> Result<(), String> {
 }
 
 /// No limit twice.
-pub(crate) fn unique_limits(limits: &Vec<Ulimit>) -> Result<(), String> {
+pub(crate) fn unique_limits(limits: &[Ulimit]) -> Result<(), String> {
     for (index, limit) in limits.iter().enumerate() {
         if limits[..index]
             .iter()
@@ -122,7 +122,7 @@ pub(crate) fn unique_limits(limits: &Vec<Ulimit>) -> Result<(), String> {
 }
 
 /// No path in the container twice.
-pub(crate) fn unique_devices(devices: &Vec<DeviceEntry>) -> Result<(), String> {
+pub(crate) fn unique_devices(devices: &[DeviceEntry]) -> Result<(), String> {
     for (index, device) in devices.iter().enumerate() {
         let path = &device.0.container_path;
         if devices[..index]
@@ -136,13 +136,13 @@ pub(crate) fn unique_devices(devices: &Vec<DeviceEntry>) -> Result<(), String> {
 }
 
 /// Absolute paths, or none.
-pub(crate) fn each_absolute(paths: &Vec<PathBuf>) -> Result<(), String> {
-    paths.iter().try_for_each(absolute)
+pub(crate) fn each_absolute(paths: &[PathBuf]) -> Result<(), String> {
+    paths.iter().try_for_each(|path| absolute(path))
 }
 
 /// No entry empty.
-pub(crate) fn words(entries: &Vec<String>) -> Result<(), String> {
-    entries.iter().try_for_each(word)
+pub(crate) fn words(entries: &[String]) -> Result<(), String> {
+    entries.iter().try_for_each(|entry| word(entry))
 }
 
 /// A handler's name is a directory name and a label of the kubelet's: lower case letters, digits,

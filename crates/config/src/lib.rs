@@ -11,6 +11,8 @@ mod error;
 mod load;
 mod section;
 mod sections;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use error::ConfigError;

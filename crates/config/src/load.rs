@@ -16,6 +16,8 @@ pub const DEFAULT_FILE: &str = "/etc/pinpod/pinpod.conf";
 /// The directory of drop-ins read when no other is named.
 pub const DEFAULT_DIR: &str = "/etc/pinpod/pinpod.conf.d";
 
+const DEFAULT_RUNTIME: &str = "pinpod.runtime.default_runtime";
+
 /// Which files to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Files {
@@ -191,116 +193,87 @@ impl Config {
         flags: &Overrides,
         origins: &mut BTreeMap<String, Location>,
     ) -> Result<(), ConfigError> {
-        let Overrides {
-            root,
-            runroot,
-            listen,
-            log_level,
-            log_format,
-            default_runtime,
-            cgroup_manager,
-            namespaces_dir,
-            monitor_path,
-            init_path,
-            seccomp_profile,
-            apparmor_profile,
-            pids_limit,
-            global_auth_file,
-            registries_conf,
-            cni_default_network,
-            cni_config_dir,
-            cni_plugin_dirs,
-        } = flags;
-        set("root", root, &mut self.root, check::absolute)?;
-        set("runroot", runroot, &mut self.runroot, check::absolute)?;
-        set("listen", listen, &mut self.api.listen, check::socket)?;
-        let runtime = &mut self.runtime;
-        set("log-level", log_level, &mut runtime.log_level, check::any)?;
-        set(
-            "log-format",
-            log_format,
-            &mut runtime.log_format,
-            check::any,
-        )?;
-        if default_runtime.is_some() {
-            origins.remove("pinpod.runtime.default_runtime");
-        }
-        set(
-            "default-runtime",
-            default_runtime,
-            &mut runtime.default_runtime,
-            check::word,
-        )?;
-        set(
-            "cgroup-manager",
-            cgroup_manager,
-            &mut runtime.cgroup_manager,
-            check::any,
-        )?;
-        set(
-            "namespaces-dir",
-            namespaces_dir,
-            &mut runtime.namespaces_dir,
-            check::absolute,
-        )?;
-        set(
-            "monitor-path",
-            monitor_path,
-            &mut runtime.monitor_path,
-            check::absolute,
-        )?;
-        set(
-            "init-path",
-            init_path,
-            &mut runtime.init_path,
-            check::absolute,
-        )?;
-        set(
-            "seccomp-profile",
-            seccomp_profile,
-            &mut runtime.seccomp_profile,
-            check::absolute,
-        )?;
-        set(
-            "apparmor-profile",
-            apparmor_profile,
-            &mut runtime.apparmor_profile,
-            check::any,
-        )?;
-        set(
-            "pids-limit",
-            pids_limit,
-            &mut runtime.pids_limit,
-            check::pids,
-        )?;
+        let absolute = |path: &PathBuf| check::absolute(path);
+        let socket = |path: &PathBuf| check::socket(path);
+        set_checked("root", &flags.root, &mut self.root, absolute)?;
+        set_checked("runroot", &flags.runroot, &mut self.runroot, absolute)?;
+        set_checked("listen", &flags.listen, &mut self.api.listen, socket)?;
+        self.apply_runtime_flags(flags, origins)?;
         let image = &mut self.image;
-        set(
+        set_checked(
             "global-auth-file",
-            global_auth_file,
+            &flags.global_auth_file,
             &mut image.global_auth_file,
-            check::absolute,
+            absolute,
         )?;
-        set(
+        set_checked(
             "registries-conf",
-            registries_conf,
+            &flags.registries_conf,
             &mut image.registries_conf,
-            check::absolute,
+            absolute,
         )?;
         let network = &mut self.network;
-        let name = &mut network.cni_default_network;
-        set("cni-default-network", cni_default_network, name, check::any)?;
-        set(
+        put(&flags.cni_default_network, &mut network.cni_default_network);
+        set_checked(
             "cni-config-dir",
-            cni_config_dir,
+            &flags.cni_config_dir,
             &mut network.network_dir,
-            check::absolute,
+            absolute,
         )?;
-        let dirs = (!cni_plugin_dirs.is_empty()).then(|| cni_plugin_dirs.clone());
-        set(
+        let dirs = &flags.cni_plugin_dirs;
+        let dirs = (!dirs.is_empty()).then(|| dirs.clone());
+        set_checked(
             "cni-plugin-dir",
             &dirs,
             &mut network.plugin_dirs,
-            check::absolute_each,
+            |dirs: &Vec<PathBuf>| check::absolute_each(dirs),
+        )
+    }
+
+    fn apply_runtime_flags(
+        &mut self,
+        flags: &Overrides,
+        origins: &mut BTreeMap<String, Location>,
+    ) -> Result<(), ConfigError> {
+        let absolute = |path: &PathBuf| check::absolute(path);
+        let runtime = &mut self.runtime;
+        put(&flags.log_level, &mut runtime.log_level);
+        put(&flags.log_format, &mut runtime.log_format);
+        put(&flags.cgroup_manager, &mut runtime.cgroup_manager);
+        put(&flags.apparmor_profile, &mut runtime.apparmor_profile);
+        if flags.default_runtime.is_some() {
+            origins.remove(DEFAULT_RUNTIME);
+        }
+        put(&flags.default_runtime, &mut runtime.default_runtime);
+        set_checked(
+            "namespaces-dir",
+            &flags.namespaces_dir,
+            &mut runtime.namespaces_dir,
+            absolute,
+        )?;
+        set_checked(
+            "monitor-path",
+            &flags.monitor_path,
+            &mut runtime.monitor_path,
+            absolute,
+        )?;
+        set_checked(
+            "init-path",
+            &flags.init_path,
+            &mut runtime.init_path,
+            absolute,
+        )?;
+        set_checked(
+            "seccomp-profile",
+            &flags.seccomp_profile,
+            &mut runtime.seccomp_profile,
+            absolute,
+        )?;
+        set_checked(
+            "pids-limit",
+            &flags.pids_limit,
+            &mut runtime.pids_limit,
+            check::pids,
         )
     }
 
@@ -310,7 +283,7 @@ impl Config {
         if self.runtime.runtimes.0.contains_key(name) {
             return Ok(());
         }
-        let key = "pinpod.runtime.default_runtime";
+        let key = DEFAULT_RUNTIME;
         let reason = format!("{name:?} has no table [pinpod.runtime.runtimes.{name}]");
         Err(match origins.get(key) {
             Some(location) => location.clone().invalid(key.to_owned(), reason),
@@ -322,7 +295,13 @@ impl Config {
     }
 }
 
-fn set<T: Clone>(
+fn put<T: Clone>(given: &Option<T>, into: &mut T) {
+    if let Some(value) = given {
+        *into = value.clone();
+    }
+}
+
+fn set_checked<T: Clone>(
     flag: &'static str,
     given: &Option<T>,
     into: &mut T,
@@ -330,8 +309,8 @@ fn set<T: Clone>(
 ) -> Result<(), ConfigError> {
     if let Some(value) = given {
         check(value).map_err(|reason| ConfigError::Flag { flag, reason })?;
-        *into = value.clone();
     }
+    put(given, into);
     Ok(())
 }
 
@@ -405,4 +384,13 @@ fn key_at(text: &str, offset: usize) -> String {
         }
     }
     key.unwrap_or_default()
+}
+
+#[cfg(test)]
+impl Config {
+    pub(crate) fn apply_flags_for_test(&mut self, flags: &Overrides) -> Result<(), ConfigError> {
+        let mut origins = BTreeMap::new();
+        self.apply_flags(flags, &mut origins)?;
+        self.check_whole(&origins)
+    }
 }
