@@ -13,20 +13,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// Largest `/etc/passwd` or `/etc/group` that is read, in bytes.
 const LARGEST: u64 = 8 << 20;
 
-/// The user of a process, as numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ResolvedUser {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// Supplementary groups: the primary one first, then each of the others once.
-    pub additional_gids: Vec<u32>,
-    /// Home directory; `/` when the image does not know the user.
-    pub home: String,
-    /// Name; empty when the image does not know the user.
-    pub username: String,
-}
+pub use pinpod_model::ResolvedUser;
 
 /// Why a user cannot be found.
 #[derive(Debug, thiserror::Error)]
