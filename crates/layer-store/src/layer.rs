@@ -1,7 +1,5 @@
 //! What the store knows of a layer.
 
-use std::collections::BTreeSet;
-
 use pinpod_model::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +16,10 @@ pub struct Layer {
     pub diff_id: Digest,
     /// It took metadata or files from the layers under it, and fits on top of them only.
     pub dependent: bool,
-    /// Digests of the blobs that it was unpacked from.
-    pub blobs: BTreeSet<Digest>,
+    /// Digest of the blob that it was unpacked from.
+    pub blob: Digest,
+    /// The tar described the root directory, so its mode and owner mean something.
+    pub has_root: bool,
     /// Bytes of the blob as it was downloaded.
     pub compressed_size: u64,
     /// Bytes of file content on disk, each file rounded up to blocks of 4 KiB.
