@@ -177,11 +177,8 @@ fn normal_key(key: &str) -> String {
         Some(rest) => rest.split('/').next().unwrap_or(rest),
         None => {
             let key = key.trim_end_matches('/');
-            let key = key
-                .strip_suffix("/v1")
-                .or_else(|| key.strip_suffix("/v2"))
-                .unwrap_or(key);
-            key
+            let bare = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2"));
+            bare.unwrap_or(key)
         }
     };
     match key.split_once('/') {

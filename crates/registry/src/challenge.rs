@@ -65,9 +65,7 @@ fn parameters(text: &str) -> (Vec<(String, String)>, &str) {
     let mut pairs = Vec::new();
     let mut rest = text.trim_start_matches([' ', ',']);
     loop {
-        let token_end = rest
-            .find(|c: char| matches!(c, '=' | ' ' | ','))
-            .unwrap_or(rest.len());
+        let token_end = rest.find(['=', ' ', ',']).unwrap_or(rest.len());
         let after = rest[token_end..].trim_start();
         let Some(value) = after.strip_prefix('=') else {
             // No equals sign: the next scheme, or the end.

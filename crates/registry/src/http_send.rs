@@ -128,7 +128,8 @@ fn location(response: &Response) -> Option<&str> {
 /// Whether the same request may go through another time.
 pub(crate) fn is_transient(error: &reqwest::Error) -> bool {
     // A host that does not answer at all has cost a whole connect timeout already.
-    !error.is_builder() && !(error.is_connect() && error.is_timeout())
+    let silent = error.is_connect() && error.is_timeout();
+    !error.is_builder() && !silent
 }
 
 /// How much longer a request goes on.

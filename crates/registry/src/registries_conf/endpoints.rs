@@ -22,7 +22,7 @@ pub enum BlockedError {
     #[error("{reference} is blocked by prefix {prefix:?} in {conf:?}")]
     Blocked {
         /// The reference.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// The prefix that blocks it.
         prefix: String,
         /// The configuration file.
@@ -32,7 +32,7 @@ pub enum BlockedError {
     #[error("{reference} cannot be pulled from location {location:?}")]
     Location {
         /// The reference.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// The location put in place of the prefix.
         location: String,
         /// What is wrong with the result.
@@ -58,7 +58,7 @@ impl RegistriesConf {
         };
         if registry.blocked {
             return Err(BlockedError::Blocked {
-                reference: reference.clone(),
+                reference: Box::new(reference.clone()),
                 prefix: registry.prefix.clone(),
                 conf: self.path.clone(),
             });
@@ -67,7 +67,7 @@ impl RegistriesConf {
         let rewrite = |location: &str| -> Result<ImageReference, BlockedError> {
             let rewritten = format!("{location}{rest}");
             parse_at(location, &rewritten).map_err(|source| BlockedError::Location {
-                reference: reference.clone(),
+                reference: Box::new(reference.clone()),
                 location: location.to_owned(),
                 source,
             })
@@ -108,12 +108,13 @@ impl RegistriesConf {
 }
 
 /// A location's host may be a single word (`registry`), which no user's reference can have, so
-/// the location is split by its own rule: the first part is always the host.
+/// the result is split by its own rule: the first part is always the host. A prefix without a port
+/// covers references with one, and then the port moves to the location.
 fn parse_at(location: &str, rewritten: &str) -> Result<ImageReference, ReferenceError> {
-    let host = location.split('/').next().unwrap_or(location);
-    let rest = rewritten[host.len()..]
-        .strip_prefix('/')
-        .unwrap_or_default();
+    let (host, rest) = rewritten.split_once('/').unwrap_or((location, ""));
+    if !crate::reference::is_registry(host) {
+        return Err(ReferenceError::Registry(rewritten.to_owned()));
+    }
     let parts = crate::reference::PathParts::parse(rewritten, rest)?;
     parts.qualify(rewritten, host)
 }
