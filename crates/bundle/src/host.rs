@@ -109,10 +109,10 @@ fn hugepage_sizes() -> Vec<String> {
 /// A size in KiB as cgroup files write it: `64KB`, `2MB`, `1GB`.
 fn page_size(kilobytes: u64) -> String {
     match kilobytes {
-        _ if kilobytes >= 1 << 20 && kilobytes % (1 << 20) == 0 => {
+        _ if kilobytes >= 1 << 20 && kilobytes.is_multiple_of(1 << 20) => {
             format!("{}GB", kilobytes >> 20)
         }
-        _ if kilobytes >= 1 << 10 && kilobytes % (1 << 10) == 0 => {
+        _ if kilobytes >= 1 << 10 && kilobytes.is_multiple_of(1 << 10) => {
             format!("{}MB", kilobytes >> 10)
         }
         _ => format!("{kilobytes}KB"),

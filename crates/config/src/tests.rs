@@ -95,7 +95,7 @@ fn errors_say_where() {
             "[pinpod.runtime.runtimes.runc]\nruntime_type = \"vm\"\n",
             "/etc/pinpod/pinpod.conf:2:16: pinpod.runtime.runtimes.runc.runtime_type: unknown variant",
         ),
-        ("[pinpod\n", "/etc/pinpod/pinpod.conf:1:8: pinpod"),
+        ("[pinpod\n", "/etc/pinpod/pinpod.conf:1:8: unclosed table"),
         (
             "[crio]\n",
             "/etc/pinpod/pinpod.conf:1:2: crio: unknown field `crio`",
