@@ -108,11 +108,18 @@ mod tests {
 
     #[test]
     fn records_are_read_to_the_byte() {
-        let data = b"12 size=900\n30 mtime=1350244992.02396010\n";
-        assert!(parse(data).is_err(), "a wrong length");
-        let data = b"12 size=900\n29 mtime=1350244992.0239601\n\
-            30 SCHILY.xattr.user.a=x=\n\x00y\nz\n";
-        let records = parse(data).unwrap();
+        let record = |keyword: &str, value: &[u8]| {
+            let rest = [b" ", keyword.as_bytes(), b"=", value, b"\n"].concat();
+            let length = (1..).find(|n: &usize| n.to_string().len() + rest.len() == *n);
+            [length.unwrap().to_string().as_bytes(), &rest].concat()
+        };
+        let data = [
+            record("size", b"900"),
+            record("mtime", b"1350244992.0239601"),
+            record("SCHILY.xattr.user.a", b"x=\n\x00y\nz"),
+        ]
+        .concat();
+        let records = parse(&data).unwrap();
         assert_eq!(records.size, Some(900));
         let mtime = records.mtime.unwrap();
         assert_eq!((mtime.tv_sec, mtime.tv_nsec), (1_350_244_992, 23_960_100));
