@@ -60,5 +60,28 @@ mod tests {
         assert_eq!(read_oom_kills(&source).unwrap(), None);
         scratch.hierarchy.create(&scratch.path).unwrap();
         assert_eq!(read_oom_kills(&source).unwrap(), Some(0));
+
+        let limits = pinpod_model::LinuxResources {
+            memory_limit: 16 << 20,
+            memory_swap_limit: 16 << 20,
+            ..pinpod_model::LinuxResources::default()
+        };
+        scratch.hierarchy.apply(&scratch.path, &limits).unwrap();
+        let mut hungry = hungry();
+        scratch.hierarchy.join(&scratch.path, hungry.id()).unwrap();
+        drop(hungry.stdin.take());
+        assert!(!hungry.wait().unwrap().success());
+        assert_eq!(read_oom_kills(&source).unwrap(), Some(1));
+    }
+
+    /// Takes more memory than the test allows when its standard input ends.
+    #[allow(clippy::disallowed_methods, reason = "a process that is to be ended")]
+    fn hungry() -> std::process::Child {
+        std::process::Command::new("sh")
+            .args(["-c", "read line; exec tail /dev/zero"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
     }
 }

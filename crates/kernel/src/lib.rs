@@ -11,6 +11,7 @@ pub mod mountinfo;
 pub mod namespace;
 pub mod path;
 pub mod process;
+pub mod signal;
 pub mod socket;
 pub mod spawn;
 mod throwaway;

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use pinpod_model::{Classify, ErrorClass};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
@@ -89,6 +90,17 @@ impl MountError {
                 path,
                 source: errno.into(),
             },
+        }
+    }
+}
+
+impl Classify for MountError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Busy { .. } | Self::NotFound { .. } => ErrorClass::FailedPrecondition,
+            Self::Unsupported { .. } => ErrorClass::Unimplemented,
+            Self::NoSpace { .. } => ErrorClass::ResourceExhausted,
+            Self::Denied { .. } | Self::Failed { .. } => ErrorClass::Internal,
         }
     }
 }

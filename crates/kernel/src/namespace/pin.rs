@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use pinpod_model::{Classify, ErrorClass};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -121,6 +122,23 @@ pub enum PinError {
     /// That process cannot be looked at.
     #[error(transparent)]
     Process(#[from] process::ProcessError),
+}
+
+impl Classify for PinError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Sysctl(error) => error.class(),
+            Self::Exists { .. } => ErrorClass::AlreadyExists,
+            Self::ProcessGone { .. } => ErrorClass::FailedPrecondition,
+            // `ENOSPC` is a limit of `/proc/sys/user/max_*_namespaces`.
+            Self::Unshare { source, .. } | Self::User { source, .. }
+                if source.kind() == io::ErrorKind::StorageFull =>
+            {
+                ErrorClass::ResourceExhausted
+            }
+            _ => ErrorClass::Internal,
+        }
+    }
 }
 
 /// Why a namespace stays pinned.

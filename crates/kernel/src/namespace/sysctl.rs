@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use pinpod_model::{Classify, ErrorClass};
 use rustix::io::Errno;
 use rustix::process::Uid;
 
@@ -51,6 +52,15 @@ pub enum SysctlError {
         #[source]
         source: io::Error,
     },
+}
+
+impl Classify for SysctlError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Write { .. } => ErrorClass::Internal,
+            _ => ErrorClass::InvalidArgument,
+        }
+    }
 }
 
 /// The kind of namespace that a parameter belongs to; `None` when it is the whole node's, or no
