@@ -49,7 +49,7 @@ impl Default for ClientOptions {
             ],
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(60),
-            retries: 4,
+            retries: 5,
             max_wait: Duration::from_secs(120),
         }
     }

@@ -152,11 +152,14 @@ impl Patience {
         true
     }
 
-    /// Waits as long as the server asks, or a growing pause; `false` if that is too long.
+    /// Waits as long as the server asks; `false` if that is too long. A server that refuses and
+    /// does not say for how long is tried again like a broken one.
     pub(crate) async fn wait(&mut self, asked: Option<Duration>) -> bool {
-        let own = self.next_pause();
+        let Some(asked) = asked else {
+            return self.retry().await;
+        };
         // Never less than the first pause, or "Retry-After: 0" would be a busy loop.
-        let pause = asked.unwrap_or(own).max(FIRST_PAUSE);
+        let pause = asked.max(FIRST_PAUSE);
         let Some(left) = self.wait.checked_sub(pause) else {
             return false;
         };

@@ -6,8 +6,10 @@ use crate::manifest::{ImageIndex, IndexEntry};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Platform {
     /// `linux`.
+    #[serde(default)]
     pub os: String,
     /// `amd64`, `arm64`, …
+    #[serde(default)]
     pub architecture: String,
     /// `v8`, `v7`, …; `None` means the architecture's base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
