@@ -88,17 +88,20 @@ pub enum RunPodError {
         metadata: PodMetadata,
         /// Which, and why.
         #[source]
-        source: pinpod_bundle::SysctlError,
+        source: pinpod_bundle::sysctl::SysctlError,
     },
     /// The cgroup parent does not fit the driver.
-    #[error("linux.cgroup_parent")]
-    CgroupParent(#[source] pinpod_cgroup::PathError),
+    #[error(transparent)]
+    CgroupParent(pinpod_cgroup::driver::CgroupParentError),
     /// A user namespace was asked for.
     #[error("userns_options: user namespaces of pods are not built yet")]
     UserNamespace,
     /// PID mode TARGET makes no sense for a sandbox.
     #[error("namespace_options.pid: TARGET is for containers, not for a pod sandbox")]
     TargetPid,
+    /// The DNS configuration.
+    #[error(transparent)]
+    Dns(#[from] pinpod_bundle::files::DnsError),
     /// A file of the pod.
     #[error(transparent)]
     File(#[from] FileError),
@@ -156,6 +159,7 @@ impl Classify for RunPodError {
             Self::Stopped { .. } => ErrorClass::AlreadyExists,
             Self::UserNamespace => ErrorClass::Unimplemented,
             Self::File(error) => error.class(),
+            Self::Dns(error) => error.class(),
             Self::Record(error) => error.class(),
             Self::Network { source, .. } => source.class(),
             Self::Gone(_) => ErrorClass::NotFound,
@@ -214,8 +218,8 @@ pub enum CreateContainerError {
     #[error("log_path {0:?} is not a path below the pod's log_directory")]
     LogPath(String),
     /// The pod's cgroup parent does not fit the driver.
-    #[error("linux.cgroup_parent")]
-    Cgroup(#[source] pinpod_cgroup::PathError),
+    #[error(transparent)]
+    Cgroup(pinpod_cgroup::driver::CgroupParentError),
     /// The handler that the pod was made with is no longer configured.
     #[error("runtime handler {0:?} is no longer configured")]
     NoHandler(String),
@@ -250,10 +254,25 @@ pub enum CreateContainerError {
     },
     /// The user.
     #[error(transparent)]
-    User(#[from] pinpod_bundle::UserError),
-    /// The seccomp profile.
-    #[error(transparent)]
-    Seccomp(#[from] pinpod_bundle::SeccompError),
+    User(#[from] pinpod_bundle::user::UserError),
+    /// The seccomp profile of the node that the request names cannot be read.
+    #[error("seccomp profile {path}", path = .path.display())]
+    SeccompFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The seccomp profile of the node that the request names is not one.
+    #[error("seccomp profile {path}", path = .path.display())]
+    SeccompProfile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pinpod_bundle::seccomp::ProfileError,
+    },
     /// The rest of the runtime spec.
     #[error(transparent)]
     Spec(#[from] pinpod_bundle::SpecError),
@@ -304,7 +323,7 @@ pub enum CreateContainerError {
     ImageMount(String),
     /// The devices of the node that the container asks for.
     #[error(transparent)]
-    Device(#[from] pinpod_bundle::DeviceError),
+    Device(#[from] pinpod_bundle::host::DeviceError),
     /// No identifier could be made.
     #[error("cannot make an identifier")]
     Identifier(#[source] std::io::Error),
@@ -330,7 +349,7 @@ impl Classify for CreateContainerError {
             Self::RuntimeTimeout { .. } => ErrorClass::DeadlineExceeded,
             Self::Rootfs { source, .. } => source.class(),
             Self::User(error) => error.class(),
-            Self::Seccomp(error) => error.class(),
+            Self::SeccompFile { .. } | Self::SeccompProfile { .. } => ErrorClass::InvalidArgument,
             Self::Spec(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Record(error) => error.class(),
@@ -448,9 +467,7 @@ impl Classify for ContainerError {
             | Self::Signal { .. }
             | Self::Wait { .. }
             | Self::Teardown(_)
-            | Self::Exec { .. } => {
-                ErrorClass::Internal
-            }
+            | Self::Exec { .. } => ErrorClass::Internal,
         }
     }
 }

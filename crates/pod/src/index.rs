@@ -30,7 +30,11 @@ impl Index {
         config: PodSandboxConfig,
     ) -> Result<PodHandle, RunPodError> {
         let mut maps = self.write();
-        if let Some(handle) = maps.by_key.get(&config.metadata).and_then(|id| maps.by_id.get(id)) {
+        if let Some(handle) = maps
+            .by_key
+            .get(&config.metadata)
+            .and_then(|id| maps.by_id.get(id))
+        {
             return Ok(handle.clone());
         }
         let id = PodId::generate().map_err(RunPodError::Identifier)?;
@@ -72,12 +76,19 @@ impl Index {
                 found = Some(handle);
             }
         }
-        found.cloned().ok_or_else(|| LookupError::NoPod(id.to_owned()))
+        found
+            .cloned()
+            .ok_or_else(|| LookupError::NoPod(id.to_owned()))
     }
 
     /// The pods that clients may see, oldest first.
     pub(crate) fn pods(&self) -> Vec<Arc<PodSnapshot>> {
-        let mut all: Vec<_> = self.read().by_id.values().filter_map(PodHandle::visible).collect();
+        let mut all: Vec<_> = self
+            .read()
+            .by_id
+            .values()
+            .filter_map(PodHandle::visible)
+            .collect();
         all.sort_by_key(|pod| pod.created_at);
         all
     }

@@ -19,8 +19,8 @@ mod error;
 mod index;
 mod monitor;
 mod policy;
-mod recover;
 mod record;
+mod recover;
 mod sandbox;
 mod settings;
 mod snapshot;
@@ -61,7 +61,10 @@ impl Engine {
     /// If the records' directory cannot be read or made. A single bad record is logged and left
     /// where it is.
     pub async fn recover(parts: Parts) -> Result<Self, RecoverError> {
-        let engine = Self { parts: Arc::new(parts), index: Arc::new(Index::default()) };
+        let engine = Self {
+            parts: Arc::new(parts),
+            index: Arc::new(Index::default()),
+        };
         recover::recover(&engine.parts, &engine.index).await?;
         Ok(engine)
     }
@@ -78,8 +81,12 @@ impl Engine {
         sandbox::check(&self.parts, &config).map_err(Arc::new)?;
         let handle = self.index.pod_for(&self.parts, config).map_err(Arc::new)?;
         let (reply, answer) = oneshot::channel();
-        handle.send(Request::AwaitReady(reply)).map_err(|gone| Arc::new(gone.into()))?;
-        answer.await.unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
+        handle
+            .send(Request::AwaitReady(reply))
+            .map_err(|gone| Arc::new(gone.into()))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
     }
 
     /// StopPodSandbox: kills what runs in it, detaches its network, unpins its namespaces. The
@@ -142,8 +149,11 @@ impl Engine {
     /// Every container that clients may see, oldest first.
     #[must_use]
     pub fn containers(&self) -> Vec<Arc<ContainerSnapshot>> {
-        let mut all: Vec<_> =
-            self.pods().iter().flat_map(|pod| pod.containers.iter().cloned()).collect();
+        let mut all: Vec<_> = self
+            .pods()
+            .iter()
+            .flat_map(|pod| pod.containers.iter().cloned())
+            .collect();
         all.sort_by_key(|container| container.created_at);
         all
     }
@@ -158,12 +168,20 @@ impl Engine {
         pod: &str,
         config: ContainerConfig,
     ) -> Result<ContainerId, Arc<CreateContainerError>> {
-        let handle = self.index.pod(pod).map_err(|error| Arc::new(error.into()))?;
+        let handle = self
+            .index
+            .pod(pod)
+            .map_err(|error| Arc::new(error.into()))?;
         let (reply, answer) = oneshot::channel();
         handle
-            .send(Request::CreateContainer { config: Box::new(config), reply })
+            .send(Request::CreateContainer {
+                config: Box::new(config),
+                reply,
+            })
             .map_err(|gone| Arc::new(gone.into()))?;
-        answer.await.unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
     }
 
     /// StartContainer. Starting a running one is no error.
@@ -171,7 +189,8 @@ impl Engine {
     /// # Errors
     /// [`ContainerError`].
     pub async fn start_container(&self, id: &str) -> Result<(), Arc<ContainerError>> {
-        self.ask_container(id, |id, reply| Request::StartContainer { id, reply }).await
+        self.ask_container(id, |id, reply| Request::StartContainer { id, reply })
+            .await
     }
 
     /// StopContainer: the stop signal, `grace`, then SIGKILL; returns when the exit is recorded. A
@@ -209,7 +228,11 @@ impl Engine {
         id: &str,
         resources: LinuxResources,
     ) -> Result<(), Arc<ContainerError>> {
-        let ask = |id, reply| Request::UpdateContainer { id, resources, reply };
+        let ask = |id, reply| Request::UpdateContainer {
+            id,
+            resources,
+            reply,
+        };
         self.ask_container(id, ask).await
     }
 
@@ -217,13 +240,17 @@ impl Engine {
     where
         A: FnOnce(ContainerId, driver::Reply<(), ContainerError>) -> Request,
     {
-        let (handle, container) =
-            self.index.container(id).map_err(|error| Arc::new(error.into()))?;
+        let (handle, container) = self
+            .index
+            .container(id)
+            .map_err(|error| Arc::new(error.into()))?;
         let (reply, answer) = oneshot::channel();
         handle
             .send(request(container.id.clone(), reply))
             .map_err(|gone| Arc::new(gone.into()))?;
-        answer.await.unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
     }
 
     /// ExecSync. Runs beside the pod's driver, so a long command holds nothing up.
@@ -236,8 +263,10 @@ impl Engine {
         command: Vec<String>,
         limit: Option<Duration>,
     ) -> Result<ExecOutput, Arc<ContainerError>> {
-        let (handle, container) =
-            self.index.container(id).map_err(|error| Arc::new(error.into()))?;
+        let (handle, container) = self
+            .index
+            .container(id)
+            .map_err(|error| Arc::new(error.into()))?;
         container::exec_sync(&self.parts, &handle, &container, command, limit)
             .await
             .map_err(Arc::new)
@@ -248,9 +277,13 @@ impl Engine {
     /// # Errors
     /// [`ContainerError`].
     pub async fn reopen_container_log(&self, id: &str) -> Result<(), Arc<ContainerError>> {
-        let (handle, container) =
-            self.index.container(id).map_err(|error| Arc::new(error.into()))?;
-        container::reopen_log(&handle, &container).await.map_err(Arc::new)
+        let (handle, container) = self
+            .index
+            .container(id)
+            .map_err(|error| Arc::new(error.into()))?;
+        container::reopen_log(&handle, &container)
+            .await
+            .map_err(Arc::new)
     }
 
     /// The handler names and what each can do, as configured.

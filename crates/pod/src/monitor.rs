@@ -102,7 +102,10 @@ impl MonitorLink {
 
 fn identity(hello: Hello) -> Option<ProcessIdentity> {
     let pid = u32::try_from(hello.pid).ok()?;
-    Some(ProcessIdentity { pid, start_time: hello.start_time })
+    Some(ProcessIdentity {
+        pid,
+        start_time: hello.start_time,
+    })
 }
 
 /// Passes every exit on to the driver, those before the subscription included, until the monitor
@@ -110,14 +113,23 @@ fn identity(hello: Hello) -> Option<ProcessIdentity> {
 async fn listen(subscription: Subscription, outbox: mpsc::UnboundedSender<Message>) {
     let Subscription { exits, mut events } = subscription;
     for (id, exit) in exits {
-        if outbox.send(Message::Event(Event::Exited { id, exit: exit.into() })).is_err() {
+        if outbox
+            .send(Message::Event(Event::Exited {
+                id,
+                exit: exit.into(),
+            }))
+            .is_err()
+        {
             return;
         }
     }
     loop {
         match events.next().await {
             Ok(Some(pinpod_monitor_api::Event::Exited { id, exit })) => {
-                let event = Event::Exited { id, exit: exit.into() };
+                let event = Event::Exited {
+                    id,
+                    exit: exit.into(),
+                };
                 if outbox.send(Message::Event(event)).is_err() {
                     return;
                 }

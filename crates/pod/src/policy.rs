@@ -103,7 +103,12 @@ pub(crate) fn decide(stage: Stage, busy: Busy, ask: Ask) -> Decision {
 mod tests {
     use super::*;
 
-    const STAGES: [Stage; 4] = [Stage::Creating, Stage::Created, Stage::Running, Stage::Exited];
+    const STAGES: [Stage; 4] = [
+        Stage::Creating,
+        Stage::Created,
+        Stage::Running,
+        Stage::Exited,
+    ];
     const BUSY: [Busy; 6] = [
         Busy::Idle,
         Busy::Creating,
@@ -132,7 +137,11 @@ mod tests {
         for stage in STAGES {
             for busy in BUSY {
                 for ask in [Ask::Stop, Ask::Remove] {
-                    assert_ne!(decide(stage, busy, ask), Decision::Deny, "{stage:?} {busy:?}");
+                    assert_ne!(
+                        decide(stage, busy, ask),
+                        Decision::Deny,
+                        "{stage:?} {busy:?}"
+                    );
                 }
             }
         }
@@ -145,12 +154,21 @@ mod tests {
                 assert_eq!(decide(stage, busy, Ask::Start), Decision::Deny);
             }
         }
-        assert_eq!(decide(Stage::Exited, Busy::Idle, Ask::Start), Decision::Deny);
+        assert_eq!(
+            decide(Stage::Exited, Busy::Idle, Ask::Start),
+            Decision::Deny
+        );
     }
 
     #[test]
     fn asking_for_what_is_so_is_done_at_once() {
-        assert_eq!(decide(Stage::Running, Busy::Idle, Ask::Start), Decision::AlreadyDone);
-        assert_eq!(decide(Stage::Exited, Busy::Idle, Ask::Stop), Decision::AlreadyDone);
+        assert_eq!(
+            decide(Stage::Running, Busy::Idle, Ask::Start),
+            Decision::AlreadyDone
+        );
+        assert_eq!(
+            decide(Stage::Exited, Busy::Idle, Ask::Stop),
+            Decision::AlreadyDone
+        );
     }
 }

@@ -21,6 +21,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pinpod_cgroup::CgroupPath;
 use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{
     ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser, Signal,
@@ -83,7 +84,7 @@ pub(crate) struct ContainerRecord {
     /// The process whose PID namespace it joins (PID mode TARGET).
     pub(crate) target: Option<ProcessIdentity>,
     /// Cgroup of the container, relative to the mount of each hierarchy.
-    pub(crate) cgroup: String,
+    pub(crate) cgroup: CgroupPath,
     pub(crate) created_at: UnixNanos,
     pub(crate) phase: ContainerPhase,
 }
@@ -96,7 +97,9 @@ pub(crate) struct RecordDirs {
 
 impl RecordDirs {
     pub(crate) fn new(runroot: &Path) -> Self {
-        Self { runroot: runroot.to_owned() }
+        Self {
+            runroot: runroot.to_owned(),
+        }
     }
 
     pub(crate) fn pods(&self) -> PathBuf {
@@ -116,11 +119,19 @@ impl RecordDirs {
     }
 
     pub(crate) fn write_pod(&self, record: &PodRecord) -> Result<(), RecordError> {
-        write_json(&self.pod(&record.id).join(FILE), record, Durability::Volatile)
+        write_json(
+            &self.pod(&record.id).join(FILE),
+            record,
+            Durability::Volatile,
+        )
     }
 
     pub(crate) fn write_container(&self, record: &ContainerRecord) -> Result<(), RecordError> {
-        write_json(&self.container(&record.id).join(FILE), record, Durability::Volatile)
+        write_json(
+            &self.container(&record.id).join(FILE),
+            record,
+            Durability::Volatile,
+        )
     }
 
     pub(crate) fn read_pod(&self, id: &PodId) -> Result<Option<PodRecord>, RecordError> {

@@ -34,7 +34,10 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
                 // What a container holds of its image is known again before anything can be
                 // removed.
                 parts.images.hold(&record.image, record.id.as_str());
-                containers.entry(record.pod.clone()).or_default().push(record);
+                containers
+                    .entry(record.pod.clone())
+                    .or_default()
+                    .push(record);
             }
             other => complain("container", id.as_str(), other.map(drop)),
         }
@@ -83,15 +86,25 @@ fn make_directory(path: &Path) -> Result<(), RecoverError> {
         .recursive(true)
         .mode(0o711)
         .create(path)
-        .map_err(|source| RecoverError { path: path.to_owned(), source })
+        .map_err(|source| RecoverError {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// The names in a directory that are identifiers.
 fn entries<I: std::str::FromStr>(path: &Path) -> Result<Vec<I>, RecoverError> {
-    let error = |source| RecoverError { path: path.to_owned(), source };
+    let error = |source| RecoverError {
+        path: path.to_owned(),
+        source,
+    };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(error)? {
-        if let Some(id) = entry.map_err(error)?.file_name().to_str().and_then(|name| name.parse().ok())
+        if let Some(id) = entry
+            .map_err(error)?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
         {
             found.push(id);
         }

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pinpod_kernel::process::ProcessIdentity;
-use pinpod_model::{
-    ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser,
-};
+use pinpod_model::{ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the Unix epoch, as CRI counts time.

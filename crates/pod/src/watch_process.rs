@@ -1,5 +1,7 @@
 //! Waiting for the end of a process that is not our child, by its pidfd.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use pinpod_kernel::process::{self, ProcessIdentity};
@@ -11,10 +13,19 @@ use crate::record::EXIT_FILE;
 use crate::sandbox::now;
 use crate::snapshot::Exit;
 
+/// A pidfd whose end of process can be awaited: it becomes readable then.
+#[allow(
+    deprecated,
+    reason = "what is deprecated is unsound for types that lend out a descriptor; an OwnedFd is its own"
+)]
+pub(crate) fn readable(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
 /// Returns when the process has ended, also when it had before. A child of ours is reaped.
 pub(crate) async fn gone(identity: ProcessIdentity) {
     match process::open_pidfd(&identity) {
-        Ok(Some(pidfd)) => match AsyncFd::with_interest(pidfd, Interest::READABLE) {
+        Ok(Some(pidfd)) => match readable(pidfd) {
             Ok(pidfd) => {
                 if let Err(error) = pidfd.readable().await {
                     tracing::error!(pid = identity.pid, %error, "cannot wait for a process");

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use pinpod_bundle::seccomp::Profile;
 use pinpod_bundle::{
-    ContainerInput, ImageDefaults, NamespacePaths, PodFiles, PodInput, SeccompError, SpecInput,
-    host, user,
+    ContainerInput, ImageDefaults, NamespacePaths, PodFiles, PodInput, SpecInput, host, seccomp,
+    user,
 };
 use pinpod_image::{Image, RootfsOptions};
 use pinpod_kernel::namespace::{self, NamespaceKind};
 use pinpod_kernel::process::ProcessIdentity;
-use pinpod_model::{ContainerConfig, ContainerId, PidMode, ProfileSource, ResolvedUser};
+use pinpod_model::{ContainerConfig, ContainerId, PidMode};
 use pinpod_monitor_api::{ClientError, CreateContainer, OomFile};
 use pinpod_oci_runtime::CreateArgs;
 
@@ -64,7 +64,7 @@ async fn steps(
         make_directory(parent, 0o755)?;
     }
     let pid_namespace = pid_namespace(context, record).await?;
-    write_spec(context, record, &image, pid_namespace)?;
+    write_spec(context, handler, record, &image, pid_namespace)?;
     context.dirs.write_container(record)?;
     let process = run_create(context, handler, record, &bundle).await?;
     record.phase = ContainerPhase::Created { process };
@@ -77,7 +77,10 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|source| FileError { path: path.to_owned(), source })
+        .map_err(|source| FileError {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 async fn make_rootfs(
@@ -87,17 +90,30 @@ async fn make_rootfs(
 ) -> Result<(), CreateContainerError> {
     let images = &context.parts.images;
     let id = record.id.clone();
-    let failed = |source| CreateContainerError::Rootfs { id: id.clone(), source };
-    let options = RootfsOptions { user_namespace: None };
-    images.prepare_rootfs(&record.image, &record.id, options).await.map_err(failed)?;
-    images.mount_rootfs(&record.id, &bundle.join("rootfs")).await.map_err(failed)
+    let failed = |source| CreateContainerError::Rootfs {
+        id: id.clone(),
+        source,
+    };
+    let options = RootfsOptions {
+        user_namespace: None,
+    };
+    images
+        .prepare_rootfs(&record.image, &record.id, options)
+        .await
+        .map_err(failed)?;
+    images
+        .mount_rootfs(&record.id, &bundle.join("rootfs"))
+        .await
+        .map_err(failed)
 }
 
 /// A mount whose source is missing gets an empty directory, as other runtimes do.
 fn make_sources(config: &ContainerConfig) -> Result<(), CreateContainerError> {
     for mount in &config.mounts {
         if mount.image.is_some() {
-            return Err(CreateContainerError::ImageMount(mount.container_path.clone()));
+            return Err(CreateContainerError::ImageMount(
+                mount.container_path.clone(),
+            ));
         }
         let failed = |source: io::Error| CreateContainerError::MountSource {
             container_path: mount.container_path.clone(),
@@ -119,7 +135,10 @@ fn make_sources(config: &ContainerConfig) -> Result<(), CreateContainerError> {
 
 /// Where the PID namespace of another container is pinned for one that joins it.
 pub(super) fn target_pid_file(context: &Context, id: &ContainerId) -> PathBuf {
-    context.parts.settings.namespace_file("pid", &format!("pinpod-{id}"))
+    context
+        .parts
+        .settings
+        .namespace_file("pid", &format!("pinpod-{id}"))
 }
 
 async fn pid_namespace(
@@ -142,6 +161,7 @@ async fn pid_namespace(
 
 fn write_spec(
     context: &Context,
+    handler: &Handler,
     record: &mut ContainerRecord,
     image: &Image,
     pid_namespace: Option<PathBuf>,
@@ -152,7 +172,12 @@ fn write_spec(
     let defaults = image_defaults(image);
     record.user = user::resolve(&rootfs, &record.config.security, &defaults.user)?;
     let localhost = localhost_profile(context, &record.config)?;
-    let devices = host::container_devices(&record.config, &settings.spec_defaults)?;
+    let devices = host::container_devices(
+        &record.config,
+        &context.pod_config.annotations,
+        &settings.spec_defaults,
+        record.config.security.privileged && !handler.privileged_without_host_devices,
+    )?;
     let namespaces = NamespacePaths {
         net: context.namespaces.net.clone(),
         ipc: context.namespaces.ipc.clone(),
@@ -165,9 +190,13 @@ fn write_spec(
         hostname: Some(pod_dir.join("hostname")),
         hosts: Some(pod_dir.join("hosts")),
         resolv_conf: Some(pod_dir.join("resolv.conf")),
-        shm: context.namespaces.ipc.is_some().then(|| pod_dir.join("shm")),
+        shm: context
+            .namespaces
+            .ipc
+            .is_some()
+            .then(|| pod_dir.join("shm")),
     };
-    let cgroups_path = pinpod_cgroup::cgroups_path(
+    let cgroups_path = pinpod_cgroup::driver::container_cgroups_path(
         settings.cgroup_driver,
         &context.pod_config.cgroup_parent,
         record.id.as_str(),
@@ -218,12 +247,15 @@ fn image_defaults(image: &Image) -> ImageDefaults {
 fn localhost_profile(
     context: &Context,
     config: &ContainerConfig,
-) -> Result<Option<Profile>, SeccompError> {
-    match &config.security.seccomp {
-        Some(ProfileSource::Localhost(path)) => {
-            Profile::read(&context.parts.settings.seccomp_dir.join(path)).map(Some)
-        }
-        Some(ProfileSource::RuntimeDefault | ProfileSource::Unconfined) | None => Ok(None),
+) -> Result<Option<Profile>, CreateContainerError> {
+    let Some(name) = seccomp::localhost_file(&config.security) else {
+        return Ok(None);
+    };
+    let path = context.parts.settings.seccomp_dir.join(name);
+    match std::fs::read_to_string(&path).map(|text| Profile::parse(&text)) {
+        Ok(Ok(profile)) => Ok(Some(profile)),
+        Ok(Err(source)) => Err(CreateContainerError::SeccompProfile { path, source }),
+        Err(source) => Err(CreateContainerError::SeccompFile { path, source }),
     }
 }
 
@@ -233,12 +265,18 @@ async fn run_create(
     record: &ContainerRecord,
     bundle: &Path,
 ) -> Result<ProcessIdentity, CreateContainerError> {
-    let unreachable = |source| CreateContainerError::Monitor { pod: context.pod.clone(), source };
+    let unreachable = |source| CreateContainerError::Monitor {
+        pod: context.pod.clone(),
+        source,
+    };
     let pid_file = bundle.join("pid");
     let runtime_log = bundle.join("runtime.log");
     // A socket's path may have 107 bytes, so it lies in the pod's directory under a short name.
     let console = record.config.tty.then(|| {
-        context.dirs.pod(&context.pod).join(format!("tty-{}", record.id.short()))
+        context
+            .dirs
+            .pod(&context.pod)
+            .join(format!("tty-{}", record.id.short()))
     });
     let argv = handler.runtime.create_argv(&CreateArgs {
         id: &record.id,
@@ -259,15 +297,19 @@ async fn run_create(
         stdin_once: record.config.stdin_once,
         log_path: record.log_path.clone(),
         exit_file: bundle.join(EXIT_FILE),
-        oom: oom.map(|source| OomFile { path: source.file, key: source.key }),
+        oom: oom.map(|source| OomFile {
+            path: source.file,
+            key: source.key,
+        }),
         runtime_log,
         timeout_ms: u64::try_from(handler.create_timeout.as_millis()).unwrap_or(u64::MAX),
     };
     let client = context.monitor.ensure().await.map_err(unreachable)?;
     match client.create_container(request).await {
-        Ok((pid, start_time)) => {
-            Ok(ProcessIdentity { pid: pid.unsigned_abs(), start_time })
-        }
+        Ok((pid, start_time)) => Ok(ProcessIdentity {
+            pid: pid.unsigned_abs(),
+            start_time,
+        }),
         Err(ClientError::Runtime { message }) => Err(CreateContainerError::Runtime {
             handler: handler.name.clone(),
             name: record.config.metadata.name.clone(),

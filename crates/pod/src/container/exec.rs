@@ -32,7 +32,11 @@ pub(crate) async fn exec_sync(
     let id = &container.id;
     if !matches!(container.phase, ContainerPhase::Running { .. }) {
         let state = Stage::from(&container.phase).word();
-        return Err(ContainerError::State { id: id.clone(), state, verb: "executed in" });
+        return Err(ContainerError::State {
+            id: id.clone(),
+            state,
+            verb: "executed in",
+        });
     }
     let handler = handler(parts, pod)?;
     let process = exec_process(&container.bundle, command, false)?;
@@ -54,20 +58,28 @@ pub(crate) async fn exec_sync(
         timeout_ms: limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         output_cap: OUTPUT_CAP,
     };
-    let client = pod.monitor().connect().await.map_err(|source| monitor_error(id, source))?;
+    let client = pod
+        .monitor()
+        .connect()
+        .await
+        .map_err(|source| monitor_error(id, source))?;
     match client.exec_sync(request).await {
         Ok(output) if output.timed_out => {
             let seconds = limit.unwrap_or_default().as_secs();
-            Err(ContainerError::ExecTimeout { id: id.clone(), seconds })
+            Err(ContainerError::ExecTimeout {
+                id: id.clone(),
+                seconds,
+            })
         }
         Ok(output) => Ok(ExecOutput {
             stdout: output.stdout,
             stderr: output.stderr,
             exit_code: output.exit_code,
         }),
-        Err(ClientError::Runtime { message }) => {
-            Err(ContainerError::Exec { id: id.clone(), message })
-        }
+        Err(ClientError::Runtime { message }) => Err(ContainerError::Exec {
+            id: id.clone(),
+            message,
+        }),
         Err(error) => Err(monitor_error(id, error.into())),
     }
 }
@@ -80,19 +92,36 @@ pub(crate) async fn reopen_log(
     let id = &container.id;
     if !matches!(container.phase, ContainerPhase::Running { .. }) {
         let state = Stage::from(&container.phase).word();
-        return Err(ContainerError::State { id: id.clone(), state, verb: "given a new log" });
+        return Err(ContainerError::State {
+            id: id.clone(),
+            state,
+            verb: "given a new log",
+        });
     }
-    let client = pod.monitor().connect().await.map_err(|source| monitor_error(id, source))?;
-    client.reopen_log(id.clone()).await.map_err(|error| monitor_error(id, error.into()))
+    let client = pod
+        .monitor()
+        .connect()
+        .await
+        .map_err(|source| monitor_error(id, source))?;
+    client
+        .reopen_log(id.clone())
+        .await
+        .map_err(|error| monitor_error(id, error.into()))
 }
 
 fn handler<'a>(parts: &'a Parts, pod: &PodHandle) -> Result<&'a Handler, ContainerError> {
     let name = pod.snapshot().runtime_handler.clone();
-    parts.settings.handler(Some(&name)).ok_or(ContainerError::NoHandler(name))
+    parts
+        .settings
+        .handler(Some(&name))
+        .ok_or(ContainerError::NoHandler(name))
 }
 
 fn monitor_error(id: &ContainerId, source: MonitorError) -> ContainerError {
-    ContainerError::Monitor { id: id.clone(), source }
+    ContainerError::Monitor {
+        id: id.clone(),
+        source,
+    }
 }
 
 /// The container's own process with another command: same user, environment, capabilities,
@@ -103,7 +132,10 @@ fn exec_process(
     terminal: bool,
 ) -> Result<Process, ContainerError> {
     let path = bundle.join("config.json");
-    let error = |source: std::io::Error| FileError { path: path.clone(), source };
+    let error = |source: std::io::Error| FileError {
+        path: path.clone(),
+        source,
+    };
     let text = std::fs::read(&path).map_err(error)?;
     let spec: Spec = serde_json::from_slice(&text).map_err(|it| error(it.into()))?;
     let missing = || error(std::io::Error::other("it has no process"));
@@ -125,8 +157,15 @@ fn exec_files(bundle: &Path, process: &Process) -> Result<ExecFiles, ContainerEr
     let stem = format!("exec-{}-{serial}", std::process::id());
     let file = |ending: &str| -> PathBuf { bundle.join(format!("{stem}.{ending}")) };
     let path = file("json");
-    let error = |source: std::io::Error| FileError { path: path.clone(), source };
+    let error = |source: std::io::Error| FileError {
+        path: path.clone(),
+        source,
+    };
     let text = serde_json::to_vec(process).map_err(|it| error(it.into()))?;
     std::fs::write(&path, text).map_err(error)?;
-    Ok(ExecFiles { pid_file: file("pid"), log: file("log"), process: path })
+    Ok(ExecFiles {
+        pid_file: file("pid"),
+        log: file("log"),
+        process: path,
+    })
 }

@@ -44,10 +44,7 @@ impl Context {
 }
 
 /// Refuses what can be refused before anything is reserved.
-pub(crate) fn check(
-    pod: &PodRecord,
-    config: &ContainerConfig,
-) -> Result<(), CreateContainerError> {
+pub(crate) fn check(pod: &PodRecord, config: &ContainerConfig) -> Result<(), CreateContainerError> {
     if config.security.privileged && !pod.config.security.privileged {
         return Err(CreateContainerError::PodNotPrivileged(pod.id.clone()));
     }
@@ -68,19 +65,24 @@ pub(crate) fn new_record(
         .images
         .resolve(&config.image.image)
         .ok_or_else(|| CreateContainerError::NoImage(config.image.image.clone()))?;
-    let cgroup = pinpod_cgroup::container_cgroup(
+    let cgroup = pinpod_cgroup::driver::container_cgroup(
         parts.settings.cgroup_driver,
         &pod.config.cgroup_parent,
         id.as_str(),
     )
     .map_err(CreateContainerError::Cgroup)?;
-    let stop_signal =
-        config.stop_signal.or_else(|| image.config.config.stop_signal.parse().ok());
+    let stop_signal = config
+        .stop_signal
+        .or_else(|| image.config.config.stop_signal.parse().ok());
     Ok(ContainerRecord {
         version: VERSION,
         pod: pod.id.clone(),
         image: image.id.clone(),
-        image_ref: image.repo_digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+        image_ref: image
+            .repo_digests
+            .first()
+            .cloned()
+            .unwrap_or_else(|| image.id.to_string()),
         user: ResolvedUser::default(),
         log_path: log_path(&pod.config.log_directory, &config.log_path)?,
         stop_signal,
@@ -98,7 +100,9 @@ fn log_path(directory: &str, path: &str) -> Result<Option<PathBuf>, CreateContai
     if directory.is_empty() || path.is_empty() {
         return Ok(None);
     }
-    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let inside = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     if inside {
         Ok(Some(Path::new(directory).join(path)))
     } else {
@@ -113,7 +117,10 @@ mod tests {
     #[test]
     fn logs_stay_below_the_directory_of_the_pod() {
         let log = |dir, path| log_path(dir, path);
-        assert_eq!(log("/var/log/p", "c/0.log").unwrap(), Some("/var/log/p/c/0.log".into()));
+        assert_eq!(
+            log("/var/log/p", "c/0.log").unwrap(),
+            Some("/var/log/p/c/0.log".into())
+        );
         assert_eq!(log("", "c.log").unwrap(), None);
         assert_eq!(log("/var/log/p", "").unwrap(), None);
         for bad in ["../c.log", "/etc/passwd", "a/../../b", "./c.log"] {

@@ -72,7 +72,10 @@ mod tests {
             cpuset_cpus: "0".into(),
             ..LinuxResources::default()
         };
-        let new = LinuxResources { memory_limit: 2 << 20, ..LinuxResources::default() };
+        let new = LinuxResources {
+            memory_limit: 2 << 20,
+            ..LinuxResources::default()
+        };
         let merged = merge_resources(&old, new);
         assert_eq!(merged.memory_limit, 2 << 20);
         assert_eq!(merged.cpu_shares, 512);

@@ -66,7 +66,8 @@ async fn remove_cgroup(context: &Context, record: &ContainerRecord, undo: &mut U
 }
 
 async fn forget(context: &Context, record: &ContainerRecord, undo: &mut Undo) {
-    let gone = |error: &MonitorError| matches!(error, MonitorError::Client(ClientError::Gone { .. }));
+    let gone =
+        |error: &MonitorError| matches!(error, MonitorError::Client(ClientError::Gone { .. }));
     match context.monitor.connect().await {
         Ok(client) => match client.forget(record.id.clone()).await {
             Ok(()) | Err(ClientError::Gone { .. }) => {}

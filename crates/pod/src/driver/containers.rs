@@ -26,7 +26,8 @@ impl Driver {
     ) {
         if matches!(self.work, PodWork::Creating(_)) {
             let config = Box::new(config);
-            self.deferred.push(Request::CreateContainer { config, reply });
+            self.deferred
+                .push(Request::CreateContainer { config, reply });
             return;
         }
         if !matches!(self.work, PodWork::Idle) || self.record.phase != PodPhase::Ready {
@@ -35,7 +36,11 @@ impl Driver {
             return;
         }
         let key = &config.metadata;
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.config.metadata == *key) {
+        if let Some(slot) = self
+            .slots
+            .iter_mut()
+            .find(|slot| slot.config.metadata == *key)
+        {
             if let Work::Creating(waiters) = &mut slot.work {
                 waiters.push(reply);
             } else if reply.send(Ok(slot.record.id.clone())).is_ok() {
@@ -106,7 +111,11 @@ impl Driver {
             Ok(record) => {
                 // The monitor may have told of an exit before the job reported its success.
                 let ended = matches!(slot.record.phase, ContainerPhase::Exited { .. });
-                let phase = if ended { slot.record.phase.clone() } else { record.phase.clone() };
+                let phase = if ended {
+                    slot.record.phase.clone()
+                } else {
+                    record.phase.clone()
+                };
                 slot.record = ContainerRecord { phase, ..*record };
                 self.write_container(index);
                 self.publish();
@@ -131,7 +140,10 @@ impl Driver {
         {
             tracing::info!(container = %id, "nobody fetched the finished container");
             let (reply, _) = tokio::sync::oneshot::channel();
-            self.container_request(Request::RemoveContainer { id: id.clone(), reply });
+            self.container_request(Request::RemoveContainer {
+                id: id.clone(),
+                reply,
+            });
         }
     }
 
@@ -156,7 +168,10 @@ impl Driver {
         match decision {
             Decision::Do => self.do_request(index, request),
             Decision::AlreadyDone => {
-                answer_all(vec![into_reply(request)].into_iter().flatten().collect(), &Ok(()));
+                answer_all(
+                    vec![into_reply(request)].into_iter().flatten().collect(),
+                    &Ok(()),
+                );
             }
             Decision::Join => self.join_request(index, request),
             Decision::Defer => self.slots[index].deferred.push(request),
@@ -172,7 +187,11 @@ impl Driver {
                     Ask::Update => "updated",
                 };
                 let state = Stage::from(&slot.record.phase).word();
-                let error = ContainerError::State { id: id.clone(), state, verb };
+                let error = ContainerError::State {
+                    id: id.clone(),
+                    state,
+                    verb,
+                };
                 let waiters = into_reply(request).into_iter().collect();
                 answer_all::<(), _>(waiters, &Err(Arc::new(error)));
             }
@@ -186,7 +205,9 @@ impl Driver {
                 self.begin_stop(index, grace, Some(reply));
             }
             Request::RemoveContainer { reply, .. } => self.begin_remove(index, Some(reply)),
-            Request::UpdateContainer { resources, reply, .. } => {
+            Request::UpdateContainer {
+                resources, reply, ..
+            } => {
                 self.begin_update(index, resources, reply);
             }
             Request::AwaitReady(_)
@@ -242,7 +263,10 @@ impl Driver {
         match (&result, &mut slot.record.phase) {
             (Ok(()), phase @ ContainerPhase::Created { .. }) => {
                 if let Some(process) = phase.process() {
-                    *phase = ContainerPhase::Running { process, started_at: sandbox::now() };
+                    *phase = ContainerPhase::Running {
+                        process,
+                        started_at: sandbox::now(),
+                    };
                 }
             }
             // It was so short that its exit was told first.
@@ -279,7 +303,10 @@ impl Driver {
         let now = Instant::now();
         let until = now.checked_add(grace).unwrap_or(now + FAR);
         let (deadline, deadline_seen) = watch::channel(until);
-        slot.work = Work::Stopping { deadline, waiters: reply.into_iter().collect() };
+        slot.work = Work::Stopping {
+            deadline,
+            waiters: reply.into_iter().collect(),
+        };
         let order = container::StopOrder {
             id: slot.record.id.clone(),
             process,
@@ -291,7 +318,13 @@ impl Driver {
         tokio::spawn(async move {
             let id = order.id.clone();
             if let Err(error) = container::stop(&parts, order, deadline_seen).await {
-                tell(&outbox, Event::StopFailed { id, error: Arc::new(error) });
+                tell(
+                    &outbox,
+                    Event::StopFailed {
+                        id,
+                        error: Arc::new(error),
+                    },
+                );
             }
         });
     }
@@ -358,7 +391,14 @@ impl Driver {
             let id = snapshot.id.clone();
             let result = container::update(&context, &snapshot, &resources).await;
             let resources = Box::new(resources);
-            tell(&outbox, Event::Updated { id, resources, result });
+            tell(
+                &outbox,
+                Event::Updated {
+                    id,
+                    resources,
+                    result,
+                },
+            );
         });
     }
 
@@ -388,11 +428,7 @@ impl Driver {
         self.handle_deferred_of(index);
     }
 
-    pub(super) fn begin_remove(
-        &mut self,
-        index: usize,
-        reply: Option<Reply<(), ContainerError>>,
-    ) {
+    pub(super) fn begin_remove(&mut self, index: usize, reply: Option<Reply<(), ContainerError>>) {
         let context = self.context();
         let slot = &mut self.slots[index];
         slot.work = Work::Removing(reply.into_iter().collect());
@@ -400,7 +436,13 @@ impl Driver {
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
             let result = container::teardown(&context, &record).await;
-            tell(&outbox, Event::Removed { id: record.id, result });
+            tell(
+                &outbox,
+                Event::Removed {
+                    id: record.id,
+                    result,
+                },
+            );
         });
     }
 
@@ -438,7 +480,9 @@ impl Driver {
     /// itself is all that can be learnt.
     pub(super) fn monitor_gone(&mut self) {
         for slot in &self.slots {
-            let Some(process) = slot.record.phase.process() else { continue };
+            let Some(process) = slot.record.phase.process() else {
+                continue;
+            };
             tracing::warn!(container = %slot.record.id, "its monitor is gone; watching its process");
             let id = slot.record.id.clone();
             let bundle = slot.bundle.clone();
@@ -460,7 +504,11 @@ impl Driver {
                 ContainerPhase::Exited { .. } => {}
             }
         }
-        if self.slots.iter().any(|slot| slot.record.phase.process().is_some()) {
+        if self
+            .slots
+            .iter()
+            .any(|slot| slot.record.phase.process().is_some())
+        {
             let monitor = Arc::clone(&self.monitor);
             let outbox = self.outbox.clone();
             tokio::spawn(async move {

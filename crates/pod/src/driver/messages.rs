@@ -30,18 +30,38 @@ pub(crate) enum Request {
     AwaitReady(Reply<PodId, RunPodError>),
     StopPod(Reply<(), EndPodError>),
     RemovePod(Reply<(), EndPodError>),
-    CreateContainer { config: Box<ContainerConfig>, reply: Reply<ContainerId, CreateContainerError> },
-    StartContainer { id: ContainerId, reply: Reply<(), ContainerError> },
-    StopContainer { id: ContainerId, grace: Duration, reply: Reply<(), ContainerError> },
-    RemoveContainer { id: ContainerId, reply: Reply<(), ContainerError> },
-    UpdateContainer { id: ContainerId, resources: LinuxResources, reply: Reply<(), ContainerError> },
+    CreateContainer {
+        config: Box<ContainerConfig>,
+        reply: Reply<ContainerId, CreateContainerError>,
+    },
+    StartContainer {
+        id: ContainerId,
+        reply: Reply<(), ContainerError>,
+    },
+    StopContainer {
+        id: ContainerId,
+        grace: Duration,
+        reply: Reply<(), ContainerError>,
+    },
+    RemoveContainer {
+        id: ContainerId,
+        reply: Reply<(), ContainerError>,
+    },
+    UpdateContainer {
+        id: ContainerId,
+        resources: LinuxResources,
+        reply: Reply<(), ContainerError>,
+    },
 }
 
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The run job ended; the record comes back as the job left it.
-    PodRan { record: Box<PodRecord>, result: Result<(), RunPodError> },
+    PodRan {
+        record: Box<PodRecord>,
+        result: Result<(), RunPodError>,
+    },
     /// Nobody fetched the finished sandbox in time.
     PodUnfetched,
     /// The sandbox is torn down.
@@ -51,19 +71,35 @@ pub(crate) enum Event {
     /// PID 1 of the shared PID namespace is gone, and everything in it.
     InitExited,
     /// A creation job ended.
-    ContainerCreated { id: ContainerId, result: Result<Box<ContainerRecord>, CreateContainerError> },
+    ContainerCreated {
+        id: ContainerId,
+        result: Result<Box<ContainerRecord>, CreateContainerError>,
+    },
     /// Nobody fetched the finished container in time.
     ContainerUnfetched(ContainerId),
     /// A start ended.
-    Started { id: ContainerId, result: Result<(), ContainerError> },
+    Started {
+        id: ContainerId,
+        result: Result<(), ContainerError>,
+    },
     /// A stop cannot go on; its success shows as the exit.
-    StopFailed { id: ContainerId, error: Arc<ContainerError> },
+    StopFailed {
+        id: ContainerId,
+        error: Arc<ContainerError>,
+    },
     /// A container's process ended; told once by the monitor, or by whoever watches in its place.
     Exited { id: ContainerId, exit: Exit },
     /// New limits are set, or not.
-    Updated { id: ContainerId, resources: Box<LinuxResources>, result: Result<(), ContainerError> },
+    Updated {
+        id: ContainerId,
+        resources: Box<LinuxResources>,
+        result: Result<(), ContainerError>,
+    },
     /// A container is taken away, or not.
-    Removed { id: ContainerId, result: Result<(), TeardownError> },
+    Removed {
+        id: ContainerId,
+        result: Result<(), TeardownError>,
+    },
     /// The monitor's connection ended.
     MonitorGone,
 }

@@ -50,7 +50,9 @@ struct Published {
 
 impl PodHandle {
     pub(crate) fn send(&self, request: Request) -> Result<(), PodGone> {
-        self.inbox.send(Message::Request(request)).map_err(|_| PodGone)
+        self.inbox
+            .send(Message::Request(request))
+            .map_err(|_| PodGone)
     }
 
     pub(crate) fn snapshot(&self) -> Arc<PodSnapshot> {
@@ -72,8 +74,14 @@ impl PodHandle {
 enum PodWork {
     Idle,
     Creating(Vec<Reply<PodId, RunPodError>>),
-    Stopping { waiters: Vec<Reply<(), EndPodError>>, stage: EndStage },
-    Removing { waiters: Vec<Reply<(), EndPodError>>, stage: EndStage },
+    Stopping {
+        waiters: Vec<Reply<(), EndPodError>>,
+        stage: EndStage,
+    },
+    Removing {
+        waiters: Vec<Reply<(), EndPodError>>,
+        stage: EndStage,
+    },
 }
 
 /// First the containers, then the sandbox.
@@ -139,17 +147,26 @@ impl Driver {
     ) -> (Self, PodHandle) {
         let dirs = RecordDirs::new(parts.settings.runroot());
         let config = Arc::new(record.config.clone());
-        let slots: Vec<_> = containers.into_iter().map(|record| Slot::new(record, &dirs)).collect();
+        let slots: Vec<_> = containers
+            .into_iter()
+            .map(|record| Slot::new(record, &dirs))
+            .collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
         let monitor = Arc::new(MonitorLink::new(
             parts.settings.monitor_binary.clone(),
             dirs.pod(&record.id),
             outbox.clone(),
         ));
-        let first = Published { snapshot: Arc::new(picture(&record, &config, &[])), visible: false };
+        let first = Published {
+            snapshot: Arc::new(picture(&record, &config, &[])),
+            visible: false,
+        };
         let (publish, published) = watch::channel(first);
-        let handle =
-            PodHandle { inbox: outbox.clone(), published, monitor: Arc::clone(&monitor) };
+        let handle = PodHandle {
+            inbox: outbox.clone(),
+            published,
+            monitor: Arc::clone(&monitor),
+        };
         let driver = Self {
             parts,
             index,
@@ -213,7 +230,11 @@ impl Driver {
             Event::Started { id, result } => self.container_started(&id, result),
             Event::StopFailed { id, error } => self.container_stop_failed(&id, error),
             Event::Exited { id, exit } => self.container_exited(&id, exit),
-            Event::Updated { id, resources, result } => {
+            Event::Updated {
+                id,
+                resources,
+                result,
+            } => {
                 self.container_updated(&id, *resources, result);
             }
             Event::Removed { id, result } => self.container_removed(&id, result),
@@ -246,7 +267,10 @@ impl Driver {
         };
         let mut snapshot = picture(&self.record, &self.config, &self.slots);
         snapshot.monitor = self.monitor.identity();
-        self.publish.send_replace(Published { snapshot: Arc::new(snapshot), visible });
+        self.publish.send_replace(Published {
+            snapshot: Arc::new(snapshot),
+            visible,
+        });
     }
 
     /// Writes the pod's record; a failure is logged, as the state in memory is the truth while the
@@ -268,7 +292,11 @@ fn picture(record: &PodRecord, config: &Arc<PodSandboxConfig>, slots: &[Slot]) -
             PodPhase::Creating | PodPhase::Stopping | PodPhase::Stopped => PodState::NotReady,
         },
         created_at: record.created_at,
-        ips: record.attachment.as_ref().map(|it| it.ips.clone()).unwrap_or_default(),
+        ips: record
+            .attachment
+            .as_ref()
+            .map(|it| it.ips.clone())
+            .unwrap_or_default(),
         namespaces: record.namespaces.clone(),
         init: record.init,
         monitor: None,
@@ -277,12 +305,18 @@ fn picture(record: &PodRecord, config: &Arc<PodSandboxConfig>, slots: &[Slot]) -
 }
 
 fn end_error(id: &PodId, source: TeardownError) -> Arc<EndPodError> {
-    Arc::new(EndPodError::Teardown { id: id.clone(), source })
+    Arc::new(EndPodError::Teardown {
+        id: id.clone(),
+        source,
+    })
 }
 
 /// Answers everyone who waits for the same thing. Who has gone away does not mind.
 fn answer_all<T: Clone, E>(waiters: Vec<Reply<T, E>>, result: &Result<T, Arc<E>>) -> usize {
-    waiters.into_iter().filter_map(|reply| reply.send(result.clone()).ok()).count()
+    waiters
+        .into_iter()
+        .filter_map(|reply| reply.send(result.clone()).ok())
+        .count()
 }
 
 /// Prints an error with all its causes on one line.

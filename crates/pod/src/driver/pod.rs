@@ -18,7 +18,13 @@ impl Driver {
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
             let (record, result) = sandbox::run(&parts, record).await;
-            tell(&outbox, Event::PodRan { record: Box::new(record), result });
+            tell(
+                &outbox,
+                Event::PodRan {
+                    record: Box::new(record),
+                    result,
+                },
+            );
         });
     }
 
@@ -28,7 +34,10 @@ impl Driver {
             PodPhase::Ready => self.watch_init(),
             PodPhase::Creating | PodPhase::Stopping => {
                 self.record.phase = PodPhase::Stopping;
-                self.work = PodWork::Stopping { waiters: Vec::new(), stage: EndStage::Containers };
+                self.work = PodWork::Stopping {
+                    waiters: Vec::new(),
+                    stage: EndStage::Containers,
+                };
             }
             PodPhase::Stopped => {}
         }
@@ -48,7 +57,10 @@ impl Driver {
             }
             _ => {
                 let metadata = self.config.metadata.clone();
-                answer_all(vec![reply], &Err(Arc::new(RunPodError::Stopped { metadata, id })));
+                answer_all(
+                    vec![reply],
+                    &Err(Arc::new(RunPodError::Stopped { metadata, id })),
+                );
             }
         }
     }
@@ -118,8 +130,10 @@ impl Driver {
             PodWork::Idle => {
                 self.record.phase = PodPhase::Stopping;
                 self.write_record();
-                self.work =
-                    PodWork::Stopping { waiters: vec![reply], stage: EndStage::Containers };
+                self.work = PodWork::Stopping {
+                    waiters: vec![reply],
+                    stage: EndStage::Containers,
+                };
             }
         }
     }
@@ -131,8 +145,10 @@ impl Driver {
             }
             PodWork::Removing { waiters, .. } => waiters.push(reply),
             PodWork::Idle if self.record.phase == PodPhase::Stopped => {
-                self.work =
-                    PodWork::Removing { waiters: vec![reply], stage: EndStage::Containers };
+                self.work = PodWork::Removing {
+                    waiters: vec![reply],
+                    stage: EndStage::Containers,
+                };
             }
             PodWork::Idle => {
                 let (stopped, _) = tokio::sync::oneshot::channel();
@@ -145,20 +161,32 @@ impl Driver {
     /// Takes the next step of a stop or removal when the last one is done.
     pub(super) fn advance(&mut self) {
         match &self.work {
-            PodWork::Stopping { stage: EndStage::Containers, .. } => {
+            PodWork::Stopping {
+                stage: EndStage::Containers,
+                ..
+            } => {
                 if self.end_processes() {
                     self.spawn_teardown();
                 }
             }
-            PodWork::Removing { stage: EndStage::Containers, .. } => {
+            PodWork::Removing {
+                stage: EndStage::Containers,
+                ..
+            } => {
                 if self.remove_containers() {
                     self.spawn_remove();
                 }
             }
             PodWork::Idle
             | PodWork::Creating(_)
-            | PodWork::Stopping { stage: EndStage::Sandbox, .. }
-            | PodWork::Removing { stage: EndStage::Sandbox, .. } => {}
+            | PodWork::Stopping {
+                stage: EndStage::Sandbox,
+                ..
+            }
+            | PodWork::Removing {
+                stage: EndStage::Sandbox,
+                ..
+            } => {}
         }
     }
 
@@ -197,7 +225,10 @@ impl Driver {
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
             monitor.shut_down().await;
-            tell(&outbox, Event::PodStopped(sandbox::teardown(&parts, &record).await));
+            tell(
+                &outbox,
+                Event::PodStopped(sandbox::teardown(&parts, &record).await),
+            );
         });
     }
 
@@ -230,7 +261,10 @@ impl Driver {
         let id = self.record.id.clone();
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
-            tell(&outbox, Event::PodRemoved(sandbox::remove_directory(&dirs, &id).await));
+            tell(
+                &outbox,
+                Event::PodRemoved(sandbox::remove_directory(&dirs, &id).await),
+            );
         });
     }
 
@@ -254,11 +288,7 @@ impl Driver {
 
     /// Stop or removal failed: everyone who waits for the pod's end hears of it, so that the
     /// caller decides when to try again.
-    pub(super) fn fail_end(
-        &mut self,
-        waiters: Vec<Reply<(), EndPodError>>,
-        source: TeardownError,
-    ) {
+    pub(super) fn fail_end(&mut self, waiters: Vec<Reply<(), EndPodError>>, source: TeardownError) {
         let error = Err(end_error(&self.record.id, source));
         answer_all(waiters, &error);
         let deferred = std::mem::take(&mut self.deferred);

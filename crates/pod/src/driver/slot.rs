@@ -19,7 +19,10 @@ pub(super) enum Work {
     Idle,
     Creating(Vec<Reply<ContainerId, CreateContainerError>>),
     Starting(Vec<Reply<(), ContainerError>>),
-    Stopping { deadline: watch::Sender<Instant>, waiters: Vec<Reply<(), ContainerError>> },
+    Stopping {
+        deadline: watch::Sender<Instant>,
+        waiters: Vec<Reply<(), ContainerError>>,
+    },
     Updating(Reply<(), ContainerError>),
     Removing(Vec<Reply<(), ContainerError>>),
 }

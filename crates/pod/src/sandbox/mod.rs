@@ -35,7 +35,7 @@ pub(crate) fn check(parts: &Parts, config: &PodSandboxConfig) -> Result<(), RunP
     if matches!(namespaces.pid, PidMode::Target(_)) {
         return Err(RunPodError::TargetPid);
     }
-    pinpod_cgroup::pod_cgroup(parts.settings.cgroup_driver, &config.cgroup_parent)
+    pinpod_cgroup::driver::pod_cgroup(parts.settings.cgroup_driver, &config.cgroup_parent)
         .map_err(RunPodError::CgroupParent)?;
     for (name, value) in &config.sysctls {
         sysctl::check(name, value, namespaces).map_err(|source| RunPodError::Sysctl {
@@ -52,7 +52,8 @@ pub(crate) fn new_record(parts: &Parts, id: PodId, config: PodSandboxConfig) -> 
     let wanted = &config.security.namespaces;
     // Containers are found by `ip netns` under the name that `pinpod` gives the pod.
     let name = format!("pinpod-{id}");
-    let file = |kind, mode| (mode == NamespaceMode::Pod).then(|| settings.namespace_file(kind, &name));
+    let file =
+        |kind, mode| (mode == NamespaceMode::Pod).then(|| settings.namespace_file(kind, &name));
     let namespaces = NamespaceFiles {
         net: file("net", wanted.network),
         uts: file("uts", wanted.network),
@@ -80,11 +81,17 @@ pub(crate) fn hostname(record: &PodRecord) -> Option<String> {
         return None;
     }
     let asked = &record.config.hostname;
-    Some(if asked.is_empty() { record.id.as_str()[..12].to_owned() } else { asked.clone() })
+    Some(if asked.is_empty() {
+        record.id.as_str()[..12].to_owned()
+    } else {
+        asked.clone()
+    })
 }
 
 /// Now, as CRI counts.
 pub(crate) fn now() -> UnixNanos {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,18 +1,17 @@
 //! The steps of RunPodSandbox, in order.
 
 use std::fs::DirBuilder;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pinpod_bundle::files;
+use pinpod_cgroup::CgroupPath;
+use pinpod_kernel::mount::{self, TmpfsOptions};
 use pinpod_kernel::namespace::{self, NamespaceKind, PinRequest};
 use pinpod_kernel::spawn::{PodInitRequest, spawn_pod_init};
-use pinpod_kernel::mount::{self, TmpfsOptions};
 use pinpod_network::AttachRequest;
 
 use super::{hostname, teardown};
-use crate::driver::Chain;
 use crate::error::{FileError, RunPodError};
 use crate::record::{PodPhase, PodRecord, RecordDirs};
 use crate::settings::Parts;
@@ -60,7 +59,10 @@ fn make_directory(path: &Path) -> Result<(), FileError> {
         .recursive(true)
         .mode(0o711)
         .create(path)
-        .map_err(|source| FileError { path: path.to_owned(), source })
+        .map_err(|source| FileError {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 async fn make_namespaces(parts: &Parts, record: &PodRecord) -> Result<(), RunPodError> {
@@ -77,7 +79,10 @@ async fn make_namespaces(parts: &Parts, record: &PodRecord) -> Result<(), RunPod
         return Ok(());
     }
     let pinned = blocking(move || namespace::pin(&request)).await;
-    pinned.map_err(|source| RunPodError::Pin { metadata: record.config.metadata.clone(), source })
+    pinned.map_err(|source| RunPodError::Pin {
+        metadata: record.config.metadata.clone(),
+        source,
+    })
 }
 
 /// The daemon's defaults where the pod has a namespace for them, then the pod's own.
@@ -93,7 +98,11 @@ fn sysctls(parts: &Parts, record: &PodRecord) -> Vec<(String, String)> {
         .iter()
         .filter(|(name, _)| namespace::sysctl_namespace(name).is_some_and(own))
         .cloned();
-    let asked = record.config.sysctls.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let asked = record
+        .config
+        .sysctls
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
     defaults.chain(asked).collect()
 }
 
@@ -135,11 +144,11 @@ async fn attach_network(parts: &Parts, record: &mut PodRecord) -> Result<(), Run
 }
 
 /// The cgroup that a pod's PID 1 lives in, found again from the record alone.
-pub(super) fn init_cgroup(parts: &Parts, record: &PodRecord) -> Option<String> {
+pub(super) fn init_cgroup(parts: &Parts, record: &PodRecord) -> Option<CgroupPath> {
     record.namespaces.pid.as_ref()?;
     let driver = parts.settings.cgroup_driver;
-    let parent = pinpod_cgroup::pod_cgroup(driver, &record.config.cgroup_parent).ok()?;
-    Some(format!("{}/pinpod-init-{}", parent.trim_end_matches('/'), record.id))
+    let parent = pinpod_cgroup::driver::pod_cgroup(driver, &record.config.cgroup_parent).ok()?;
+    parent.child(&format!("pinpod-init-{}", record.id)).ok()
 }
 
 async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError> {
@@ -165,26 +174,32 @@ async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodE
     };
     record.init = Some(identity);
     let pinned = blocking(move || namespace::pin_process(&identity, NamespaceKind::Pid, &target));
-    pinned.await.map_err(|source| RunPodError::Pin { metadata, source })
+    pinned
+        .await
+        .map_err(|source| RunPodError::Pin { metadata, source })
 }
 
 /// `hostname`, `hosts` and `resolv.conf`, which containers see as files of `/etc`.
-fn write_files(record: &PodRecord, dirs: &RecordDirs) -> Result<(), FileError> {
+fn write_files(record: &PodRecord, dirs: &RecordDirs) -> Result<(), RunPodError> {
     let dir = dirs.pod(&record.id);
-    let node_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let name = hostname(record).unwrap_or_else(node_name);
-    write(&dir.join("hostname"), &format!("{name}\n"))?;
-    let resolv_conf = match &record.config.dns {
-        Some(dns) => files::resolv_conf(dns, &node_file("/etc/resolv.conf")),
-        None => node_file("/etc/resolv.conf"),
+    let node_name = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
     };
+    let name = hostname(record).unwrap_or_else(node_name);
+    write(&dir.join("hostname"), &files::hostname(&name))?;
+    let resolv_conf =
+        files::resolv_conf(record.config.dns.as_ref(), &node_file("/etc/resolv.conf"))?;
     write(&dir.join("resolv.conf"), &resolv_conf)?;
     let hosts = match &record.attachment {
         Some(attachment) => files::hosts(&name, &attachment.ips),
         None if record.namespaces.net.is_none() => node_file("/etc/hosts"),
         None => files::hosts(&name, &[]),
     };
-    write(&dir.join("hosts"), &hosts)
+    write(&dir.join("hosts"), &hosts)?;
+    Ok(())
 }
 
 /// A node may lack the file; then pods get an empty one.
@@ -192,11 +207,14 @@ fn node_file(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-fn write(path: &PathBuf, text: &str) -> Result<(), FileError> {
+fn write(path: &Path, text: &str) -> Result<(), FileError> {
     use std::os::unix::fs::PermissionsExt;
     let done = std::fs::write(path, text)
         .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)));
-    done.map_err(|source| FileError { path: path.clone(), source })
+    done.map_err(|source| FileError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Runs a short blocking call off the reactor.

@@ -23,7 +23,10 @@ pub(crate) struct Undo {
 
 impl Undo {
     pub(crate) fn of(object: String) -> Self {
-        Self { object, failures: Vec::new() }
+        Self {
+            object,
+            failures: Vec::new(),
+        }
     }
 
     /// Takes note of a step's failure, and lets the next step run.
@@ -37,7 +40,10 @@ impl Undo {
         if self.failures.is_empty() {
             Ok(())
         } else {
-            Err(TeardownError { object: self.object, failures: self.failures })
+            Err(TeardownError {
+                object: self.object,
+                failures: self.failures,
+            })
         }
     }
 }
@@ -49,14 +55,22 @@ pub(crate) async fn teardown(parts: &Parts, record: &PodRecord) -> Result<(), Te
     end_init(parts, record, &mut undo).await;
     if let Some(netns) = &record.namespaces.net {
         // DEL comes before the namespace goes, so that plugins find what they set up.
-        let request = DetachRequest { pod_id: record.id.clone(), netns: Some(netns.clone()) };
+        let request = DetachRequest {
+            pod_id: record.id.clone(),
+            netns: Some(netns.clone()),
+        };
         undo.step(parts.network.detach(&request).await);
     }
     let files = record.namespaces.clone();
-    let shm = RecordDirs::new(parts.settings.runroot()).pod(&record.id).join("shm");
+    let shm = RecordDirs::new(parts.settings.runroot())
+        .pod(&record.id)
+        .join("shm");
     let steps = blocking(move || {
         let mut steps = Undo::of(String::new());
-        for file in [files.pid, files.net, files.ipc, files.uts].into_iter().flatten() {
+        for file in [files.pid, files.net, files.ipc, files.uts]
+            .into_iter()
+            .flatten()
+        {
             steps.step(namespace::unpin(&file));
         }
         steps.step(mount::unmount(&shm));
