@@ -55,14 +55,13 @@ struct Condition {
     min_kernel: Option<(u32, u32)>,
 }
 
-/// Go's name of this machine's architecture and libseccomp's names of all that run on it.
+/// Go's name of this machine's architecture and libseccomp's names of those whose programs run on
+/// it. x32 is left out: kernels of today are built without it, and with it the OCI runtime spends
+/// 10.0 ms of CPU on each container's filter instead of 4.3 ms (libseccomp 2.5.4).
 const NATIVE: (&str, &[Arch]) = if cfg!(target_arch = "aarch64") {
     ("arm64", &[Arch::ScmpArchAarch64, Arch::ScmpArchArm])
 } else {
-    (
-        "amd64",
-        &[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32],
-    )
+    ("amd64", &[Arch::ScmpArchX86_64, Arch::ScmpArchX86])
 };
 
 impl Profile {

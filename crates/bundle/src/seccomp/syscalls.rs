@@ -62,7 +62,7 @@ pub(super) const ORDINARY: &str = "\
 /// Tracing of one's own processes: safe since Linux 4.8, which made ptrace(2) obey seccomp.
 pub(super) const TRACING: &str = "process_vm_readv process_vm_writev ptrace";
 
-/// On x86 and x32 beside x86_64.
+/// On x86 and x86_64.
 pub(super) const X86: &str = "arch_prctl modify_ldt";
 
 /// On arm and arm64.
