@@ -4,21 +4,29 @@
 //! here are only their argument lists. The rest is short and is run by the daemon. The OCI runtime
 //! command line is the one that runc set and the others follow; where they part, [`Kind`] knows.
 
+#[cfg(feature = "run")]
 mod argv;
+#[cfg(feature = "run")]
 mod error;
+#[cfg(feature = "run")]
 mod features;
 mod log;
+#[cfg(feature = "run")]
 mod run;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(feature = "run")]
 pub use argv::{CreateArgs, ExecArgs};
+#[cfg(feature = "run")]
 pub use error::{Operation, RuntimeError};
+#[cfg(feature = "run")]
 pub use features::{
     CgroupFeatures, Enabled, Features, FeaturesError, LinuxFeatures, MountExtensions,
 };
 pub use log::log_error;
+#[cfg(feature = "run")]
 pub use run::{RuntimeState, Status};
 
 /// Which runtime a program is, as far as its command line or its messages differ.
