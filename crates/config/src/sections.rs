@@ -179,10 +179,6 @@ section! {
     /// Mirrors, blocked and insecure registries, and aliases of short names. An absolute path; the
     /// directory of the same name with ".d" is read after it. The file need not exist.
     registries_conf: PathBuf = PathBuf::from("/etc/containers/registries.conf"), check::absolute;
-
-    /// Registries, "host" or "host:port", that may speak HTTP or show a certificate that nobody
-    /// vouches for.
-    insecure_registries: Vec<String> = Vec::new(), check::words;
 }
 
 section! {
