@@ -81,8 +81,10 @@ mod tests {
             let signal: Signal = "SIGUSR2".parse().unwrap();
             let signals = SignalFd::new(&[signal]).unwrap();
             assert_eq!(signals.next().unwrap(), None);
-            // SAFETY: sends a signal that is blocked to the calling thread.
-            unsafe { libc::pthread_kill(libc::pthread_self(), signal.number()) };
+            // SAFETY: has no preconditions.
+            let own = unsafe { libc::pthread_self() };
+            // SAFETY: the thread is the calling one, in which the signal is blocked.
+            unsafe { libc::pthread_kill(own, signal.number()) };
             assert_eq!(signals.next().unwrap(), Some(signal));
             assert_eq!(signals.next().unwrap(), None);
         })
