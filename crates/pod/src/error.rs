@@ -77,7 +77,7 @@ pub enum RunPodError {
     #[error("pod sandbox {metadata} exists as {id:?} and is stopped; remove it first")]
     Stopped {
         /// The key.
-        metadata: PodMetadata,
+        metadata: Box<PodMetadata>,
         /// The stopped sandbox.
         id: PodId,
     },
@@ -85,7 +85,7 @@ pub enum RunPodError {
     #[error("pod sandbox {metadata} cannot have its sysctls")]
     Sysctl {
         /// The pod.
-        metadata: PodMetadata,
+        metadata: Box<PodMetadata>,
         /// Which, and why.
         #[source]
         source: pinpod_bundle::sysctl::SysctlError,
@@ -112,7 +112,7 @@ pub enum RunPodError {
     #[error("cannot pin the namespaces of pod sandbox {metadata}")]
     Pin {
         /// The pod.
-        metadata: PodMetadata,
+        metadata: Box<PodMetadata>,
         /// Why.
         #[source]
         source: pinpod_kernel::namespace::PinError,
@@ -124,16 +124,16 @@ pub enum RunPodError {
     #[error("cannot attach pod sandbox {metadata} to its network")]
     Network {
         /// The pod.
-        metadata: PodMetadata,
+        metadata: Box<PodMetadata>,
         /// Why.
         #[source]
-        source: pinpod_network::AttachError,
+        source: Box<pinpod_network::AttachError>,
     },
     /// PID 1 of the shared PID namespace.
     #[error("cannot start pinpod-init for pod sandbox {metadata}")]
     Init {
         /// The pod.
-        metadata: PodMetadata,
+        metadata: Box<PodMetadata>,
         /// Why.
         #[source]
         source: pinpod_kernel::spawn::SpawnError,

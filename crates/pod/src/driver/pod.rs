@@ -56,7 +56,7 @@ impl Driver {
                 }
             }
             _ => {
-                let metadata = self.config.metadata.clone();
+                let metadata = Box::new(self.config.metadata.clone());
                 answer_all(
                     vec![reply],
                     &Err(Arc::new(RunPodError::Stopped { metadata, id })),

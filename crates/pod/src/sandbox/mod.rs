@@ -39,7 +39,7 @@ pub(crate) fn check(parts: &Parts, config: &PodSandboxConfig) -> Result<(), RunP
         .map_err(RunPodError::CgroupParent)?;
     for (name, value) in &config.sysctls {
         sysctl::check(name, value, namespaces).map_err(|source| RunPodError::Sysctl {
-            metadata: config.metadata.clone(),
+            metadata: Box::new(config.metadata.clone()),
             source,
         })?;
     }
@@ -77,9 +77,7 @@ pub(crate) fn new_record(parts: &Parts, id: PodId, config: PodSandboxConfig) -> 
 /// The host name of a pod: what was asked for, or the start of its identifier; none of its own on
 /// the node's network.
 pub(crate) fn hostname(record: &PodRecord) -> Option<String> {
-    if record.namespaces.uts.is_none() {
-        return None;
-    }
+    record.namespaces.uts.as_ref()?;
     let asked = &record.config.hostname;
     Some(if asked.is_empty() {
         record.id.as_str()[..12].to_owned()

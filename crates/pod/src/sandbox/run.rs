@@ -80,7 +80,7 @@ async fn make_namespaces(parts: &Parts, record: &PodRecord) -> Result<(), RunPod
     }
     let pinned = blocking(move || namespace::pin(&request)).await;
     pinned.map_err(|source| RunPodError::Pin {
-        metadata: record.config.metadata.clone(),
+        metadata: Box::new(record.config.metadata.clone()),
         source,
     })
 }
@@ -136,8 +136,8 @@ async fn attach_network(parts: &Parts, record: &mut PodRecord) -> Result<(), Run
     };
     let attached = parts.network.attach(&request).await;
     let attachment = attached.map_err(|source| RunPodError::Network {
-        metadata: config.metadata.clone(),
-        source,
+        metadata: Box::new(config.metadata.clone()),
+        source: Box::new(source),
     })?;
     record.attachment = Some(attachment);
     Ok(())
@@ -166,7 +166,7 @@ async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodE
         userns: None,
         cgroup_procs: parts.cgroups.procs_files(&cgroup),
     };
-    let metadata = record.config.metadata.clone();
+    let metadata = Box::new(record.config.metadata.clone());
     let init = blocking(move || spawn_pod_init(&request)).await;
     let identity = match init {
         Ok(init) => init.identity,
