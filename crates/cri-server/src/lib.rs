@@ -1,1 +1,51 @@
-//! The gRPC border: proto in, model out.
+//! The gRPC border: `runtime.v1` in, `pinpod_model` out.
+//!
+//! - `convert` checks requests and shows snapshots; pure.
+//! - `runtime_service` and `image_service` have a handler of a few lines for each RPC: convert,
+//!   call the engine or the image service, convert back. `docs/cri.md` lists them all.
+//! - `status_code` is where an error becomes a gRPC status, and where it is logged.
+
+mod convert;
+mod image_service;
+mod node_report;
+mod runtime_service;
+mod status_code;
+mod stream;
+
+use pinpod_cri_api::runtime::v1::image_service_server::ImageServiceServer;
+use pinpod_cri_api::runtime::v1::runtime_service_server::RuntimeServiceServer;
+use pinpod_image::Images;
+use pinpod_network::Network;
+use pinpod_pod::Engine;
+
+pub use convert::{ConvertError, Problem};
+pub use image_service::ImageService;
+pub use node_report::{HandlerReport, NodeReport};
+pub use runtime_service::RuntimeService;
+
+/// The size that the kubelet and `crictl` set for messages, in bytes; gRPC's own default of 4 MiB
+/// is too small for a list of a few thousand containers.
+pub const MAX_MESSAGE_SIZE: usize = 16 << 20;
+
+/// Both services of CRI, to be added to one server: clients expect them on one socket.
+#[must_use]
+pub fn services(
+    engine: Engine,
+    images: Images,
+    network: Network,
+    node: NodeReport,
+) -> (
+    RuntimeServiceServer<RuntimeService>,
+    ImageServiceServer<ImageService>,
+) {
+    let runtime = RuntimeService::new(engine, images.clone(), network, node);
+    let images = ImageService::new(images);
+    (
+        RuntimeServiceServer::new(runtime)
+            .max_decoding_message_size(MAX_MESSAGE_SIZE)
+            .max_encoding_message_size(MAX_MESSAGE_SIZE),
+        ImageServiceServer::new(images)
+            .max_decoding_message_size(MAX_MESSAGE_SIZE)
+            .max_encoding_message_size(MAX_MESSAGE_SIZE),
+    )
+}

@@ -1,0 +1,110 @@
+//! `runtime.v1.RuntimeService`: one line for each RPC.
+
+mod container;
+mod exec;
+mod info;
+mod pod_sandbox;
+mod status;
+
+use pinpod_cri_api::runtime::v1 as cri;
+use pinpod_image::Images;
+use pinpod_network::Network;
+use pinpod_pod::Engine;
+use tonic::{Request, Response, Status};
+
+use crate::node_report::NodeReport;
+use crate::status_code::{Refusal, answer};
+use crate::stream::Chunks;
+
+/// The service for pod sandboxes and containers.
+#[derive(Debug)]
+pub struct RuntimeService {
+    engine: Engine,
+    images: Images,
+    network: Network,
+    node: NodeReport,
+}
+
+impl RuntimeService {
+    pub(crate) fn new(engine: Engine, images: Images, network: Network, node: NodeReport) -> Self {
+        Self {
+            engine,
+            images,
+            network,
+            node,
+        }
+    }
+}
+
+/// `"Name" method(Request) -> Response = handler;`, where a line without a handler is an RPC that
+/// pinpod does not have yet.
+macro_rules! runtime_service {
+    ($($rpc:literal $method:ident($request:ty) -> $response:ty $(= $handler:path)?;)*) => {
+        #[tonic::async_trait]
+        impl cri::runtime_service_server::RuntimeService for RuntimeService {
+            type StreamPodSandboxesStream = Chunks<cri::StreamPodSandboxesResponse>;
+            type StreamContainersStream = Chunks<cri::StreamContainersResponse>;
+            type StreamContainerStatsStream = Chunks<cri::StreamContainerStatsResponse>;
+            type StreamPodSandboxStatsStream = Chunks<cri::StreamPodSandboxStatsResponse>;
+            type StreamPodSandboxMetricsStream = Chunks<cri::StreamPodSandboxMetricsResponse>;
+            type GetContainerEventsStream = Chunks<cri::ContainerEventResponse>;
+
+            $(async fn $method(
+                &self,
+                request: Request<$request>,
+            ) -> Result<Response<$response>, Status> {
+                answer($rpc, runtime_service!(@call $rpc, self, request $(, $handler)?))
+            })*
+        }
+    };
+    (@call $rpc:literal, $self:expr, $request:expr, $handler:path) => {
+        $handler($self, $request.into_inner()).await
+    };
+    (@call $rpc:literal, $self:expr, $request:expr) => {{
+        drop($request);
+        Err(Refusal::unimplemented($rpc))
+    }};
+}
+
+runtime_service! {
+    "Version" version(cri::VersionRequest) -> cri::VersionResponse = status::version;
+    "Status" status(cri::StatusRequest) -> cri::StatusResponse = status::status;
+    "RuntimeConfig" runtime_config(cri::RuntimeConfigRequest) -> cri::RuntimeConfigResponse = status::runtime_config;
+    "UpdateRuntimeConfig" update_runtime_config(cri::UpdateRuntimeConfigRequest) -> cri::UpdateRuntimeConfigResponse = status::update_runtime_config;
+
+    "RunPodSandbox" run_pod_sandbox(cri::RunPodSandboxRequest) -> cri::RunPodSandboxResponse = pod_sandbox::run;
+    "StopPodSandbox" stop_pod_sandbox(cri::StopPodSandboxRequest) -> cri::StopPodSandboxResponse = pod_sandbox::stop;
+    "RemovePodSandbox" remove_pod_sandbox(cri::RemovePodSandboxRequest) -> cri::RemovePodSandboxResponse = pod_sandbox::remove;
+    "PodSandboxStatus" pod_sandbox_status(cri::PodSandboxStatusRequest) -> cri::PodSandboxStatusResponse = pod_sandbox::status;
+    "ListPodSandbox" list_pod_sandbox(cri::ListPodSandboxRequest) -> cri::ListPodSandboxResponse = pod_sandbox::list;
+    "StreamPodSandboxes" stream_pod_sandboxes(cri::StreamPodSandboxesRequest) -> Chunks<cri::StreamPodSandboxesResponse> = pod_sandbox::stream;
+    "UpdatePodSandboxResources" update_pod_sandbox_resources(cri::UpdatePodSandboxResourcesRequest) -> cri::UpdatePodSandboxResourcesResponse = pod_sandbox::update_resources;
+
+    "CreateContainer" create_container(cri::CreateContainerRequest) -> cri::CreateContainerResponse = container::create;
+    "StartContainer" start_container(cri::StartContainerRequest) -> cri::StartContainerResponse = container::start;
+    "StopContainer" stop_container(cri::StopContainerRequest) -> cri::StopContainerResponse = container::stop;
+    "RemoveContainer" remove_container(cri::RemoveContainerRequest) -> cri::RemoveContainerResponse = container::remove;
+    "ContainerStatus" container_status(cri::ContainerStatusRequest) -> cri::ContainerStatusResponse = container::status;
+    "ListContainers" list_containers(cri::ListContainersRequest) -> cri::ListContainersResponse = container::list;
+    "StreamContainers" stream_containers(cri::StreamContainersRequest) -> Chunks<cri::StreamContainersResponse> = container::stream;
+    "UpdateContainerResources" update_container_resources(cri::UpdateContainerResourcesRequest) -> cri::UpdateContainerResourcesResponse = container::update_resources;
+    "ReopenContainerLog" reopen_container_log(cri::ReopenContainerLogRequest) -> cri::ReopenContainerLogResponse = container::reopen_log;
+
+    "ExecSync" exec_sync(cri::ExecSyncRequest) -> cri::ExecSyncResponse = exec::exec_sync;
+    "Exec" exec(cri::ExecRequest) -> cri::ExecResponse;
+    "Attach" attach(cri::AttachRequest) -> cri::AttachResponse;
+    "PortForward" port_forward(cri::PortForwardRequest) -> cri::PortForwardResponse;
+
+    "ContainerStats" container_stats(cri::ContainerStatsRequest) -> cri::ContainerStatsResponse;
+    "ListContainerStats" list_container_stats(cri::ListContainerStatsRequest) -> cri::ListContainerStatsResponse;
+    "StreamContainerStats" stream_container_stats(cri::StreamContainerStatsRequest) -> Chunks<cri::StreamContainerStatsResponse>;
+    "PodSandboxStats" pod_sandbox_stats(cri::PodSandboxStatsRequest) -> cri::PodSandboxStatsResponse;
+    "ListPodSandboxStats" list_pod_sandbox_stats(cri::ListPodSandboxStatsRequest) -> cri::ListPodSandboxStatsResponse;
+    "StreamPodSandboxStats" stream_pod_sandbox_stats(cri::StreamPodSandboxStatsRequest) -> Chunks<cri::StreamPodSandboxStatsResponse>;
+    "ListMetricDescriptors" list_metric_descriptors(cri::ListMetricDescriptorsRequest) -> cri::ListMetricDescriptorsResponse;
+    "ListPodSandboxMetrics" list_pod_sandbox_metrics(cri::ListPodSandboxMetricsRequest) -> cri::ListPodSandboxMetricsResponse;
+    "StreamPodSandboxMetrics" stream_pod_sandbox_metrics(cri::StreamPodSandboxMetricsRequest) -> Chunks<cri::StreamPodSandboxMetricsResponse>;
+
+    "GetContainerEvents" get_container_events(cri::GetEventsRequest) -> Chunks<cri::ContainerEventResponse>;
+    "CheckpointContainer" checkpoint_container(cri::CheckpointContainerRequest) -> cri::CheckpointContainerResponse;
+}

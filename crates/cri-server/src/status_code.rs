@@ -1,0 +1,156 @@
+//! The only place where an error becomes a gRPC status.
+
+use std::error::Error;
+
+use pinpod_model::{Classify, ErrorClass};
+use tonic::{Code, Response, Status};
+
+/// Why a request is not answered: any classified error, with its causes as text.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    class: ErrorClass,
+    message: String,
+}
+
+impl<E: Classify> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self {
+            class: error.class(),
+            message: with_causes(&error),
+        }
+    }
+}
+
+impl Refusal {
+    /// For an RPC that this version does not have.
+    pub(crate) fn unimplemented(rpc: &str) -> Self {
+        Self {
+            class: ErrorClass::Unimplemented,
+            message: format!("pinpod has no {rpc} yet"),
+        }
+    }
+
+    /// For a failure of the node itself, where no engine error says it.
+    pub(crate) fn internal(what: &str, error: &dyn Error) -> Self {
+        let message = format!("{what}: {}", with_causes(error));
+        Self {
+            class: ErrorClass::Internal,
+            message,
+        }
+    }
+}
+
+/// The end of every RPC: the answer, or the status, which is logged here and nowhere else.
+pub(crate) fn answer<T>(
+    rpc: &'static str,
+    result: Result<T, Refusal>,
+) -> Result<Response<T>, Status> {
+    let Refusal { class, message } = match result {
+        Ok(answer) => return Ok(Response::new(answer)),
+        Err(refusal) => refusal,
+    };
+    match class {
+        // The kubelet asks for what is gone all the time.
+        ErrorClass::NotFound | ErrorClass::Unimplemented => {
+            tracing::debug!(rpc, ?class, "{message}");
+        }
+        _ => tracing::warn!(rpc, ?class, "{message}"),
+    }
+    Err(Status::new(code(class), message))
+}
+
+fn code(class: ErrorClass) -> Code {
+    match class {
+        ErrorClass::InvalidArgument => Code::InvalidArgument,
+        ErrorClass::NotFound => Code::NotFound,
+        ErrorClass::AlreadyExists => Code::AlreadyExists,
+        ErrorClass::FailedPrecondition => Code::FailedPrecondition,
+        ErrorClass::ResourceExhausted => Code::ResourceExhausted,
+        ErrorClass::Unavailable => Code::Unavailable,
+        ErrorClass::PermissionDenied => Code::PermissionDenied,
+        ErrorClass::Unauthenticated => Code::Unauthenticated,
+        ErrorClass::DeadlineExceeded => Code::DeadlineExceeded,
+        ErrorClass::Cancelled => Code::Cancelled,
+        ErrorClass::Unimplemented => Code::Unimplemented,
+        ErrorClass::Internal => Code::Internal,
+    }
+}
+
+/// `what: why: why that`. A cause that its error already tells (as the `Arc` of a shared job and
+/// transparent variants do) is not told twice.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if next != last {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        last = next;
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot pin namespaces of pod p")]
+    struct Outer(#[source] Middle);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error(transparent)]
+    struct Middle(#[from] std::io::Error);
+
+    impl Classify for Outer {
+        fn class(&self) -> ErrorClass {
+            ErrorClass::ResourceExhausted
+        }
+    }
+
+    #[test]
+    fn the_message_has_every_cause_once() {
+        let error = || Outer(Middle(std::io::Error::other("no space")));
+        let status = answer::<()>("RunPodSandbox", Err(error().into())).unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "cannot pin namespaces of pod p: no space");
+        let shared = answer::<()>("RunPodSandbox", Err(Arc::new(error()).into())).unwrap_err();
+        assert_eq!(shared.message(), status.message());
+    }
+
+    #[test]
+    fn every_class_has_the_code_of_its_name() {
+        use ErrorClass as Class;
+        for class in [
+            Class::InvalidArgument,
+            Class::NotFound,
+            Class::AlreadyExists,
+            Class::FailedPrecondition,
+            Class::ResourceExhausted,
+            Class::Unavailable,
+            Class::PermissionDenied,
+            Class::Unauthenticated,
+            Class::DeadlineExceeded,
+            Class::Cancelled,
+            Class::Unimplemented,
+            Class::Internal,
+        ] {
+            assert_eq!(format!("{:?}", code(class)), format!("{class:?}"));
+        }
+    }
+
+    #[test]
+    fn an_rpc_that_is_not_there_is_named() {
+        let status = answer::<()>("Exec", Err(Refusal::unimplemented("Exec"))).unwrap_err();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unimplemented, "pinpod has no Exec yet")
+        );
+    }
+}
