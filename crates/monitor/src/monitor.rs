@@ -73,7 +73,7 @@ impl Monitor {
                 self.dispatch(token, flags);
             }
             self.expire(Instant::now());
-            self.settle()?;
+            self.settle();
         }
         Ok(())
     }
@@ -265,7 +265,7 @@ impl Monitor {
 
     /// Handles what connections have sent, closes those that are done, and watches every
     /// descriptor for what its state asks for.
-    fn settle(&mut self) -> io::Result<()> {
+    fn settle(&mut self) {
         let ids: Vec<u32> = self.connections.keys().copied().collect();
         for id in ids {
             self.handle_input(id);
@@ -293,12 +293,19 @@ impl Monitor {
             let full = |id: &u32| connections.get(id).is_some_and(Connection::is_full);
             let starting = matches!(process.stage, Stage::Starting(_));
             let read = !starting && !process.attached.iter().any(full);
-            process.stdio.arm(poller, id, read)?;
+            if let Err(error) = process.stdio.arm(poller, id, read) {
+                let container = &process.container;
+                complain(&format!(
+                    "cannot watch a process of container {container}: {error}"
+                ));
+            }
         }
         for (&id, connection) in connections {
-            connection.arm(poller, id)?;
+            if let Err(error) = connection.arm(poller, id) {
+                complain(&format!("cannot watch a connection: {error}"));
+                connection.dead = true;
+            }
         }
-        Ok(())
     }
 
     /// The connection with its next request to come.

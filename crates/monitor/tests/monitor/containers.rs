@@ -379,13 +379,7 @@ async fn a_terminal() {
     );
     assert_eq!((err.as_str(), code), ("", Some(5)));
     let log = fs::read_to_string(pod.log(&id)).unwrap();
-    assert!(
-        log.contains(
-            " stdout F got hello
-"
-        ),
-        "{log:?}"
-    );
+    assert!(log.contains(" stdout F got hello\r\n"), "{log:?}");
     assert!(!fs::exists(pod.bundle(&id).join("c.sock")).unwrap());
 
     let without = pod.run("sleep 60", &plain()).await;
@@ -483,9 +477,50 @@ async fn daemon_that_dies() {
     let Some(dir) = std::env::var_os("PINMON_DIR") else {
         return;
     };
-    spawn_monitor(crate::pod::binary(), dir.as_ref())
+    spawn_monitor(&crate::pod::binary(), dir.as_ref())
         .await
         .unwrap();
     let me = rustix::process::getpid();
     rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_does_not_stop_the_container() {
+    let pod = Pod::start().await;
+    let script = "read go; head -c 4000000 /dev/zero | tr '\\0' 'x'; echo; echo end >&2";
+    let id = pod
+        .run(
+            script,
+            &Options {
+                stdin: true,
+                ..plain()
+            },
+        )
+        .await;
+    let mut stuck = attach_output(&pod, &id).await;
+    let mut other = attach(&pod, &id).await;
+    other
+        .send(&StreamFrame::Stdin(b"go\n".to_vec()))
+        .await
+        .unwrap();
+    let started = Instant::now();
+    let (out, err, code) = read_all(&mut other).await;
+    assert_eq!(
+        (out.len(), err.as_str(), code),
+        (4_000_001, "end\n", Some(0))
+    );
+    let took = started.elapsed();
+    assert!(
+        (4..20).contains(&took.as_secs()),
+        "the stuck client is waited for a while: {took:?}"
+    );
+    assert_eq!(pod.exit_of(&id).await.exit_code, 0);
+    let logged: usize = pod
+        .entries(&id)
+        .iter()
+        .map(|line| line.len() - "stdout F ".len())
+        .sum();
+    assert_eq!(logged, 4_000_000 + "end".len());
+    let (out, _, code) = read_all(&mut stuck).await;
+    assert!(out.len() < 4_000_000 && code.is_none(), "it was cut off");
 }

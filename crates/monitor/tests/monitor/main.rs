@@ -3,9 +3,11 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test ends at its first surprise, in its helper functions too"
 )]
 
 mod containers;
 mod exec;
 mod pod;
+mod size;

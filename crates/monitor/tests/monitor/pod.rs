@@ -35,14 +35,19 @@ pub(crate) struct Options {
     pub(crate) memory: Option<i64>,
 }
 
-pub(crate) fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_pinpod-monitor"))
+/// The monitor of this build, or the one to measure.
+pub(crate) fn binary() -> PathBuf {
+    let other = std::env::var_os("PINMON_BINARY");
+    other.map_or_else(
+        || env!("CARGO_BIN_EXE_pinpod-monitor").into(),
+        PathBuf::from,
+    )
 }
 
 impl Pod {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("pinmon").tempdir().unwrap();
-        spawn_monitor(binary(), dir.path()).await.unwrap();
+        spawn_monitor(&binary(), dir.path()).await.unwrap();
         Self::of(dir).await
     }
 
@@ -50,7 +55,7 @@ impl Pod {
         let client = Client::connect(&dir.path().join("monitor.sock"))
             .await
             .unwrap();
-        let mut runtime = Runtime::new("runc", "/usr/sbin/runc", dir.path().join("runc"));
+        let mut runtime = Runtime::new("oci", runtime_path(), dir.path().join("oci"));
         runtime.deadline = LONG;
         let rootfs = dir.path().join("rootfs");
         make_rootfs(&rootfs).await;
@@ -299,6 +304,11 @@ impl Drop for Pod {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
         }
     }
+}
+
+/// The OCI runtime: runc, or what `PINMON_RUNTIME` names.
+fn runtime_path() -> PathBuf {
+    std::env::var_os("PINMON_RUNTIME").map_or_else(|| "/usr/sbin/runc".into(), PathBuf::from)
 }
 
 /// The node's busybox with the libraries that it needs.
