@@ -1,0 +1,48 @@
+//! One daemon a state directory.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
+
+/// Held while the directory is in use; the kernel lets go of it with the process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Makes `directory` and takes its lock.
+///
+/// # Errors
+/// If another process holds it, or the directory cannot be made.
+pub(crate) fn take(directory: &Path) -> anyhow::Result<Lock> {
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("{} is in use by another pinpod", directory.display())
+        }
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_directory_has_one_user() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = super::take(directory.path()).unwrap();
+        let error = super::take(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("in use"), "{error}");
+        drop(lock);
+        super::take(directory.path()).unwrap();
+    }
+}

@@ -1,0 +1,122 @@
+//! `pinpod serve`: configuration → parts → socket → serve → drain.
+
+mod build;
+mod lock;
+mod notify;
+mod socket;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pinpod_config::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+
+pub(crate) use build::open_images;
+pub(crate) use lock::{Lock, take as take_lock};
+
+/// How long requests under way are given when the daemon ends. What they make goes on at the next
+/// start: creation is a job with a record.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the daemon cannot start.
+pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
+    let mut end = EndSignal::new()?;
+    let server = tokio::select! {
+        server = Server::start(config) => server?,
+        () = end.wait() => return Ok(()),
+    };
+    notify::notify(notify::READY);
+    tracing::info!(
+        socket = %config.api.listen.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    end.wait().await;
+    notify::notify(notify::STOPPING);
+    tracing::info!("ending; containers run on");
+    server.stop().await
+}
+
+/// SIGTERM or SIGINT.
+#[derive(Debug)]
+pub(crate) struct EndSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignal {
+    /// From now on these signals are noted instead of ending the process.
+    ///
+    /// # Errors
+    /// If the runtime has no signal driver.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
+        })
+    }
+
+    /// Returns when one arrives.
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A serving daemon.
+#[derive(Debug)]
+pub(crate) struct Server {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+    _socket: socket::Socket,
+    _locks: [Lock; 2],
+}
+
+impl Server {
+    /// Locks the directories, binds the socket, takes up what a former daemon left, and serves.
+    ///
+    /// # Errors
+    /// If the directories or the socket are another's, or a part cannot be built.
+    pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
+        let locks = [take_lock(&config.root)?, take_lock(&config.runroot)?];
+        let (socket, listener) = socket::bind(&config.api.listen)?;
+        let router = build::router(config).await?;
+        let (end, ended) = oneshot::channel::<()>();
+        let serving =
+            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+                // A dropped sender means the same as a message: nobody wants the server any more.
+                ended.await.unwrap_or(());
+            });
+        Ok(Self {
+            end,
+            task: tokio::spawn(serving),
+            _socket: socket,
+            _locks: locks,
+        })
+    }
+
+    /// Takes no new requests, and gives those under way a while.
+    ///
+    /// # Errors
+    /// If serving had failed.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        drop(self.end);
+        let abort = self.task.abort_handle();
+        match tokio::time::timeout(DRAIN, self.task).await {
+            Ok(served) => Ok(served.context("the serving task")??),
+            Err(_) => {
+                tracing::warn!(seconds = DRAIN.as_secs(), "requests under way are cut off");
+                abort.abort();
+                Ok(())
+            }
+        }
+    }
+}
