@@ -7,6 +7,10 @@
 /// Bytes of output in one entry.
 pub(crate) const MAX_PART: usize = 16 << 10;
 
+/// Bytes of entries that are written at once, and a little more. Output of empty lines grows
+/// fortyfold in the log, and memory that was used once stays with the process.
+const BATCH: usize = 32 << 10;
+
 /// One stream's formatter. It holds back an unfinished line until its end, its limit, or the end
 /// of the stream.
 #[derive(Debug)]
@@ -24,9 +28,15 @@ impl Lines {
         }
     }
 
-    /// Appends the entries that `data` completes to `out`, all with the same time.
-    pub(crate) fn push(&mut self, time: &str, mut data: &[u8], out: &mut Vec<u8>) {
-        while !data.is_empty() {
+    /// Appends the entries that `data` completes to `out`, all with the same time, and returns what
+    /// of `data` is left when `out` has grown to [`BATCH`].
+    pub(crate) fn push<'a>(
+        &mut self,
+        time: &str,
+        mut data: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> &'a [u8] {
+        while !data.is_empty() && out.len() < BATCH {
             let room = MAX_PART - self.pending.len();
             let newline = data.iter().take(room + 1).position(|&byte| byte == b'\n');
             match newline {
@@ -37,7 +47,7 @@ impl Lines {
                 // The newline may be the very next byte to come: then the line is full, not cut.
                 None if data.len() <= room => {
                     self.pending.extend_from_slice(data);
-                    return;
+                    return &[];
                 }
                 None => {
                     self.entry(time, 'P', &data[..room], out);
@@ -45,6 +55,7 @@ impl Lines {
                 }
             }
         }
+        data
     }
 
     /// Appends what is held back as a part: the stream has ended without a newline.
@@ -81,7 +92,12 @@ mod tests {
         let mut lines = Lines::new("stdout");
         let mut out = Vec::new();
         for chunk in chunks {
-            lines.push("T", chunk, &mut out);
+            let mut rest = *chunk;
+            while !rest.is_empty() {
+                let mut part = Vec::new();
+                rest = lines.push("T", rest, &mut part);
+                out.append(&mut part);
+            }
         }
         lines.finish("E", &mut out);
         String::from_utf8(out).unwrap()
@@ -139,7 +155,13 @@ mod tests {
             let mut lines = Lines::new("stderr");
             let mut out = Vec::new();
             for pair in cuts.windows(2) {
-                lines.push("T", &data[pair[0]..pair[1]], &mut out);
+                let mut rest = &data[pair[0]..pair[1]];
+                while !rest.is_empty() {
+                    let mut part = Vec::new();
+                    rest = lines.push("T", rest, &mut part);
+                    prop_assert!(part.len() < BATCH + MAX_PART + 64);
+                    out.append(&mut part);
+                }
             }
             lines.finish("T", &mut out);
             let mut back = Vec::new();

@@ -66,25 +66,30 @@ impl LogFile {
             return;
         }
         let time = timestamp::format(timestamp::now_ns());
+        let mut rest = data.unwrap_or_default();
         let mut out = Vec::new();
-        if self.torn {
-            out.push(b'\n');
-        }
-        let lines = if channel == Channel::Stderr {
-            &mut self.stderr
-        } else {
-            &mut self.stdout
-        };
-        match data {
-            Some(data) => lines.push(&time, data, &mut out),
-            None => lines.finish(&time, &mut out),
-        }
-        if out.len() > usize::from(self.torn) {
-            self.write(&out);
+        loop {
+            out.clear();
+            out.extend(self.torn.then_some(b'\n'));
+            let lines = if channel == Channel::Stderr {
+                &mut self.stderr
+            } else {
+                &mut self.stdout
+            };
+            rest = lines.push(&time, rest, &mut out);
+            if data.is_none() {
+                lines.finish(&time, &mut out);
+            }
+            if out.len() > usize::from(self.torn) {
+                self.write(&out);
+            }
+            if rest.is_empty() {
+                return;
+            }
         }
     }
 
-    /// One write for all entries. When the disk is full they are counted as lost and the next ones
+    /// One write for a batch of entries. When the disk is full they are counted as lost and the next ones
     /// are tried again: the container runs on.
     fn write(&mut self, entries: &[u8]) {
         let Some(file) = &mut self.file else { return };
