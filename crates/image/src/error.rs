@@ -6,8 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinpod_layer_store::UnpackError;
 use pinpod_model::{Classify, Digest, ErrorClass, ImageId};
 use pinpod_record::RecordError;
+use pinpod_registry::{
+    BlobError, ReferenceError, RegistriesConfError, RegistryError, ResolveError,
+};
 
 /// Why the image service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -23,20 +27,81 @@ pub enum OpenError {
     /// A record of the store cannot be read or written.
     #[error("cannot read the records of the image store")]
     Record(#[source] RecordError),
+    /// The layers cannot be opened.
+    #[error("cannot open the image store")]
+    Layers(#[source] pinpod_layer_store::OpenError),
+    /// `registries.conf` is not valid.
+    #[error("cannot use the configuration of registries")]
+    Registries(#[source] RegistriesConfError),
+}
+
+impl Classify for OpenError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } => ErrorClass::Internal,
+            Self::Record(source) => source.class(),
+            Self::Layers(source) => source.class(),
+            Self::Registries(_) => ErrorClass::InvalidArgument,
+        }
+    }
 }
 
 /// Why a pull failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PullError {
     /// The text is not an image reference.
-    #[error("{reference:?} is not an image reference: {reason}")]
+    #[error("cannot pull {reference:?}")]
     Reference {
         /// What was given.
         reference: String,
         /// What is wrong with it.
-        reason: String,
+        source: Arc<ReferenceError>,
     },
-    /// The store cannot be written.
+    /// No registry gave a manifest for it.
+    #[error("cannot pull {reference}")]
+    Resolve {
+        /// The image.
+        reference: String,
+        /// Why.
+        source: Arc<ResolveError>,
+    },
+    /// The registry that has it did not give the manifest for this node.
+    #[error("cannot pull {reference}")]
+    Manifest {
+        /// The image.
+        reference: String,
+        /// Why.
+        source: Arc<RegistryError>,
+    },
+    /// A blob could not be downloaded.
+    #[error("cannot download {digest} of {reference}")]
+    Blob {
+        /// The image.
+        reference: String,
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        source: Arc<BlobError>,
+    },
+    /// A layer could not be unpacked or stored.
+    #[error("cannot unpack layer {digest} of {reference}")]
+    Layer {
+        /// The image.
+        reference: String,
+        /// The layer's blob.
+        digest: Digest,
+        /// Why.
+        source: Arc<UnpackError>,
+    },
+    /// A blob of a local file is not what its digest says, or is missing.
+    #[error("blob {digest} of {reference} is missing or damaged")]
+    Damaged {
+        /// The file.
+        reference: String,
+        /// The blob.
+        digest: Digest,
+    },
+    /// The records of the image cannot be written.
     #[error("cannot store image {reference}")]
     Store {
         /// The image.
@@ -53,12 +118,18 @@ pub enum PullError {
         reason: String,
     },
     /// Nothing was received for the configured time.
-    #[error("pull of {reference} made no progress for {} s", timeout.as_secs())]
+    #[error("the pull of {reference} made no progress for {} s", timeout.as_secs())]
     NoProgress {
         /// The image.
         reference: String,
         /// The time.
         timeout: Duration,
+    },
+    /// The daemon is going down.
+    #[error("the pull of {reference} was cut off")]
+    Cancelled {
+        /// The image.
+        reference: String,
     },
 }
 
@@ -66,9 +137,14 @@ impl Classify for PullError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Reference { .. } => ErrorClass::InvalidArgument,
+            Self::Resolve { source, .. } => source.class(),
+            Self::Manifest { source, .. } => source.class(),
+            Self::Blob { source, .. } => source.class(),
+            Self::Layer { source, .. } => source.class(),
             Self::Store { source, .. } => source.class(),
-            Self::Unusable { .. } => ErrorClass::FailedPrecondition,
+            Self::Unusable { .. } | Self::Damaged { .. } => ErrorClass::FailedPrecondition,
             Self::NoProgress { .. } => ErrorClass::DeadlineExceeded,
+            Self::Cancelled { .. } => ErrorClass::Cancelled,
         }
     }
 }
@@ -92,6 +168,12 @@ pub enum RemoveError {
         /// Why.
         source: RecordError,
     },
+    /// The daemon is going down.
+    #[error("the removal of image {image} was cut off")]
+    Cancelled {
+        /// The image.
+        image: ImageId,
+    },
 }
 
 impl Classify for RemoveError {
@@ -99,6 +181,7 @@ impl Classify for RemoveError {
         match self {
             Self::InUse { .. } => ErrorClass::FailedPrecondition,
             Self::Record { source, .. } => source.class(),
+            Self::Cancelled { .. } => ErrorClass::Cancelled,
         }
     }
 }
@@ -122,14 +205,6 @@ pub enum ImportError {
         /// What is missing or wrong.
         reason: String,
     },
-    /// A blob of it is not what its digest says, or is missing.
-    #[error("blob {digest} of {} is missing or damaged", path.display())]
-    Blob {
-        /// The file.
-        path: PathBuf,
-        /// The blob.
-        digest: Digest,
-    },
     /// The image could not be stored.
     #[error("cannot store what {} holds", path.display())]
     Store {
@@ -144,7 +219,7 @@ impl Classify for ImportError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::NotFound,
-            Self::Format { .. } | Self::Blob { .. } => ErrorClass::InvalidArgument,
+            Self::Format { .. } => ErrorClass::InvalidArgument,
             Self::Store { source, .. } => source.class(),
         }
     }

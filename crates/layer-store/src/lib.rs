@@ -44,6 +44,6 @@ mod unpack;
 pub use heal::OpenError;
 pub use layer::{Layer, LayerKey, chain_id};
 pub use limits::Limits;
-pub use rootfs::{RootfsError, RootfsOptions, RootfsSpec, Usage};
+pub use rootfs::{RootfsError, RootfsOptions, RootfsSpec, RootfsUserNamespace, Usage};
 pub use store::{Claim, FetchSlot, LayerStore};
 pub use unpack::{LayerBlob, StagedLayer, UnpackError, Unpacker};

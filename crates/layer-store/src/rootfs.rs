@@ -1,9 +1,9 @@
 //! Root file systems of containers: an overlay of an image's layers and a directory of the
 //! container's own.
 
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,16 @@ use crate::{Layer, LayerKey, trash};
 #[serde(default)]
 pub struct RootfsOptions {
     /// The user namespace of the pod: files of the image appear as owned by its ids.
-    pub user_namespace: Option<UserNamespace>,
+    pub user_namespace: Option<RootfsUserNamespace>,
+}
+
+/// A pinned user namespace and what it maps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootfsUserNamespace {
+    /// The ids.
+    pub mapping: UserNamespace,
+    /// The file that the namespace is pinned on.
+    pub path: PathBuf,
 }
 
 /// The directories of a root file system, as overlayfs wants them.
@@ -91,6 +100,9 @@ pub enum RootfsError {
         /// The kernel's reason.
         source: MountError,
     },
+    /// The daemon is going down.
+    #[error("work on a root file system was cut off")]
+    Cancelled,
 }
 
 impl Classify for RootfsError {
@@ -101,6 +113,7 @@ impl Classify for RootfsError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 ErrorClass::ResourceExhausted
             }
+            Self::Cancelled => ErrorClass::Cancelled,
             Self::Io { .. } | Self::Mount { .. } | Self::Unmount { .. } => ErrorClass::Internal,
         }
     }
@@ -182,7 +195,9 @@ impl LayerStore {
         };
         let (uid, gid) = match &options.user_namespace {
             None => (uid, gid),
-            Some(user) => (mapped(user.uid, uid), mapped(user.gid, gid)),
+            Some(RootfsUserNamespace { mapping, .. }) => {
+                (mapped(mapping.uid, uid), mapped(mapping.gid, gid))
+            }
         };
         let make = || {
             let mut builder = DirBuilder::new();
@@ -195,32 +210,31 @@ impl LayerStore {
         make().map_err(failed)
     }
 
-    /// Mounts a prepared root file system on `target`. `user_namespace` is the one of its
-    /// [`RootfsOptions`]; with it the layers are seen through an id-mapped mount. Already mounted
-    /// is fine. Blocking.
+    /// Mounts a prepared root file system on `target`. With a user namespace in its
+    /// [`RootfsOptions`] the layers are seen through id-mapped mounts. Already mounted is fine.
+    /// Blocking.
     ///
     /// # Errors
     /// [`RootfsError`].
-    pub fn mount_rootfs(
-        &self,
-        container: &ContainerId,
-        target: &Path,
-        user_namespace: Option<&OwnedFd>,
-    ) -> Result<(), RootfsError> {
+    pub fn mount_rootfs(&self, container: &ContainerId, target: &Path) -> Result<(), RootfsError> {
         let dir = self.rootfs_dir(container);
-        let spec = {
+        let (spec, user_namespace) = {
             let known = lock(&self.shared.rootfs);
             let rootfs = known.get(container).ok_or_else(|| RootfsError::Unknown {
                 container: container.clone(),
             })?;
-            self.spec(&dir, rootfs)
+            let user_namespace = rootfs.record.options.user_namespace.clone();
+            (
+                self.spec(&dir, rootfs),
+                user_namespace.map(|user| user.path),
+            )
         };
         let failed = mount_failed(target);
         if mount::is_mount_point(target).map_err(&failed)? {
             return Ok(());
         }
         self.fresh_work(&spec.work)?;
-        self.with_lower(spec.lower, user_namespace, target, |lower| {
+        self.with_lower(spec.lower, user_namespace.as_deref(), target, |lower| {
             let mut overlay = OverlayMount {
                 lower,
                 upper: Some(spec.upper),
@@ -255,7 +269,8 @@ impl LayerStore {
         })
     }
 
-    /// Mounts layers (the lowest first) read-only on `target`. Blocking.
+    /// Mounts layers (the lowest first) read-only on `target`, with ids mapped by the user namespace
+    /// that is pinned on a file, if one is given. Blocking.
     ///
     /// # Errors
     /// [`RootfsError::Mount`].
@@ -263,7 +278,7 @@ impl LayerStore {
         &self,
         layers: &[Arc<Layer>],
         target: &Path,
-        user_namespace: Option<&OwnedFd>,
+        user_namespace: Option<&Path>,
     ) -> Result<(), RootfsError> {
         let lower = self.lower(layers);
         self.with_lower(lower, user_namespace, target, |lower| {
@@ -280,7 +295,7 @@ impl LayerStore {
     fn with_lower(
         &self,
         lower: Vec<PathBuf>,
-        user_namespace: Option<&OwnedFd>,
+        user_namespace: Option<&Path>,
         target: &Path,
         make: impl FnOnce(Vec<PathBuf>) -> Result<(), MountError>,
     ) -> Result<(), RootfsError> {
@@ -288,23 +303,25 @@ impl LayerStore {
         let Some(user_namespace) = user_namespace else {
             return make(lower).map_err(failed);
         };
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RootfsError::Io { path, source }
+        };
+        let namespace = std::fs::File::open(user_namespace).map_err(unusable(user_namespace))?;
         let mut mapped = Mapped {
             dir: self.new_path("staging"),
             mounts: Vec::new(),
         };
         for (index, dir) in lower.iter().enumerate() {
             let place = mapped.dir.join(index.to_string());
-            std::fs::create_dir_all(&place).map_err(|source| RootfsError::Io {
-                path: place.clone(),
-                source,
-            })?;
+            std::fs::create_dir_all(&place).map_err(unusable(&place))?;
             mapped.mounts.push(place);
             let flags = BindFlags {
                 readonly: true,
                 recursive: false,
             };
             let place = &mapped.mounts[index];
-            mount::bind_idmapped(dir, place, flags, user_namespace.as_fd()).map_err(&failed)?;
+            mount::bind_idmapped(dir, place, flags, &namespace).map_err(&failed)?;
         }
         make(mapped.mounts.clone()).map_err(failed)
     }
@@ -377,12 +394,13 @@ impl LayerStore {
         }
     }
 
-    fn lower(&self, layers: &[Arc<Layer>]) -> Vec<PathBuf> {
-        layers
-            .iter()
-            .rev()
-            .map(|layer| self.diff(&layer.key))
-            .collect()
+    /// The directories, the topmost first. The kernel refuses one that comes twice, and images do
+    /// have the same layer twice; what the lower one shows or hides, the upper one does too.
+    pub(crate) fn lower(&self, layers: &[Arc<Layer>]) -> Vec<PathBuf> {
+        let mut seen = HashSet::new();
+        let from_top = layers.iter().rev();
+        let once = from_top.filter(|layer| seen.insert(&layer.key));
+        once.map(|layer| self.diff(&layer.key)).collect()
     }
 }
 

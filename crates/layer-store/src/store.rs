@@ -159,11 +159,7 @@ impl LayerStore {
     ) -> Result<Arc<Layer>, UnpackError> {
         let dependent = staged.is_dependent();
         if dependent {
-            let below: Vec<_> = below
-                .iter()
-                .rev()
-                .map(|layer| self.diff(&layer.key))
-                .collect();
+            let below = self.lower(below);
             unpack::complete(&mut staged, &below)?;
         }
         let StagedLayer {
@@ -212,7 +208,8 @@ impl LayerStore {
         Ok(layer)
     }
 
-    /// Writes everything of the file system to the disk and notes of each layer that it is there.
+    /// Writes everything of the file system to the disk (records of the callers too) and notes of
+    /// each layer that it is there.
     /// Until then a power loss costs the layers of the last pulls, which the next start sees and
     /// drops. Blocking, and as slow as the disk; off every caller's path.
     ///
@@ -226,9 +223,6 @@ impl LayerStore {
                 .filter_map(|key| index.layers.get(key).cloned())
                 .collect()
         };
-        if layers.is_empty() {
-            return Ok(());
-        }
         let root = std::fs::File::open(&self.shared.root)?;
         rustix::fs::syncfs(&root)?;
         for layer in layers {

@@ -1,5 +1,11 @@
 //! What a layer becomes on disk and in a real overlay mount, and how the store keeps it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -199,8 +205,8 @@ async fn whiteouts_hide_what_is_below_and_nothing_else() {
     let target = store.dir.path().join("rootfs");
     std::fs::create_dir(&target).unwrap();
     in_mount_namespace(|| {
-        store.store.mount_rootfs(&container, &target, None).unwrap();
-        store.store.mount_rootfs(&container, &target, None).unwrap();
+        store.store.mount_rootfs(&container, &target).unwrap();
+        store.store.mount_rootfs(&container, &target).unwrap();
         let root = std::fs::metadata(&target).unwrap();
         assert_eq!(
             (root.mode() & 0o7777, root.uid(), root.gid()),
@@ -217,7 +223,7 @@ async fn whiteouts_hide_what_is_below_and_nothing_else() {
         store.store.unmount(&target).unwrap();
         store.store.unmount(&target).unwrap();
         // Again on the same directories, although the kernel marked them volatile.
-        store.store.mount_rootfs(&container, &target, None).unwrap();
+        store.store.mount_rootfs(&container, &target).unwrap();
         assert!(has("written"));
         store.store.unmount(&target).unwrap();
         store.store.mount_layers(&layers, &target, None).unwrap();

@@ -1,6 +1,12 @@
 //! Archives that were made to do harm: each is refused, nothing of it stays, and nothing outside
 //! of the staging directory was touched.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use pinpod_layer_store::{Limits, UnpackError};
