@@ -232,13 +232,11 @@ pub enum CreateContainerError {
     /// A user namespace was asked for.
     #[error("userns_options: user namespaces are not built yet")]
     UserNamespace,
-    /// A mount source.
-    #[error("mount {container_path}: cannot make its source {host_path}")]
+    /// A mount source that is not there and cannot be made.
+    #[error("mounts: cannot make the source {path}", path = .path.display())]
     MountSource {
-        /// Where it would be seen.
-        container_path: String,
         /// What is missing.
-        host_path: String,
+        path: PathBuf,
         /// Why it could not be made.
         #[source]
         source: std::io::Error,

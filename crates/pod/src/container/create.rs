@@ -109,27 +109,14 @@ async fn make_rootfs(
 
 /// A mount whose source is missing gets an empty directory, as other runtimes do.
 fn make_sources(config: &ContainerConfig) -> Result<(), CreateContainerError> {
-    for mount in &config.mounts {
-        if mount.image.is_some() {
-            return Err(CreateContainerError::ImageMount(
-                mount.container_path.clone(),
-            ));
-        }
-        let failed = |source: io::Error| CreateContainerError::MountSource {
-            container_path: mount.container_path.clone(),
-            host_path: mount.host_path.clone(),
-            source,
-        };
-        match std::fs::metadata(&mount.host_path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(&mount.host_path)
-                .map_err(failed)?,
-            Err(error) => return Err(failed(error)),
-        }
+    if let Some(mount) = config.mounts.iter().find(|mount| mount.image.is_some()) {
+        return Err(CreateContainerError::ImageMount(
+            mount.container_path.clone(),
+        ));
     }
+    host::create_missing_sources(&config.mounts)
+        .map_err(|(path, source)| CreateContainerError::MountSource { path, source })?;
+    host::check_propagation(&config.mounts)?;
     Ok(())
 }
 
