@@ -85,8 +85,15 @@ pub(crate) async fn fetch<S: BlobSource>(
     };
     let mut source = open.await;
     let mut unpacker = store.unpack(wanted.blob.clone()).map_err(&failed)?;
-    while let Some(piece) = source.next().await? {
-        unpacker.write(piece).await.map_err(&failed)?;
+    loop {
+        match source.next().await {
+            Ok(Some(piece)) => unpacker.write(piece).await.map_err(&failed)?,
+            Ok(None) => break,
+            Err(error) => {
+                unpacker.abandon().await;
+                return Err(error);
+            }
+        }
     }
     let staged = unpacker.finish().await.map_err(&failed)?;
     if staged.is_dependent() {

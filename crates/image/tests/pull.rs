@@ -68,7 +68,10 @@ async fn a_pulled_image_has_every_name_and_runs() {
     );
     assert_eq!(refused.class(), ErrorClass::FailedPrecondition);
     let node = node.reopen();
-    assert_eq!(node.images.rootfs_containers(), [container.clone()]);
+    assert_eq!(
+        node.images.rootfs_containers(),
+        std::slice::from_ref(&container)
+    );
     assert!(node.images.remove(&reference).await.is_err());
     node.images.remove_rootfs(&container).await.unwrap();
     node.images.remove(&reference).await.unwrap();
@@ -110,7 +113,7 @@ async fn tags_move_and_go_alone() {
     images.remove(&reference).await.unwrap();
     assert_eq!(
         images.resolve(new.id.as_str()).unwrap().repo_tags,
-        [second.clone()]
+        std::slice::from_ref(&second)
     );
     images.remove(old.id.as_str()).await.unwrap();
     assert!(node.layer(&digest(&shared)).exists());
@@ -123,7 +126,7 @@ async fn tags_move_and_go_alone() {
 async fn a_layer_is_fetched_once_for_all_who_want_it() {
     let registry = Registry::start();
     let noise: Vec<u8> = (0..8_000_000_u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2])
         .collect();
     let shared = tar(&[("large", &noise)]);
     let one = Layout::new("one", &[shared.clone(), tar(&[("one", b"x")])]);
@@ -150,7 +153,7 @@ async fn a_layer_is_fetched_once_for_all_who_want_it() {
 async fn a_pull_that_fails_leaves_nothing_and_names_the_layer() {
     let registry = Registry::start();
     let layer = tar(&[("a", b"x")]);
-    let lying = Layout::with_diff_ids("lying", &[layer.clone()], &[digest(b"other")]);
+    let lying = Layout::with_diff_ids("lying", std::slice::from_ref(&layer), &[digest(b"other")]);
     let evil = {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
@@ -161,7 +164,7 @@ async fn a_pull_that_fails_leaves_nothing_and_names_the_layer() {
         builder.append(&header, std::io::empty()).unwrap();
         Layout::new("evil", &[layer.clone(), builder.into_inner().unwrap()])
     };
-    let short = Layout::with_diff_ids("short", &[layer.clone()], &[]);
+    let short = Layout::with_diff_ids("short", std::slice::from_ref(&layer), &[]);
     let node = Node::new();
     for (layout, name) in [(&lying, "lying:1"), (&evil, "evil:1"), (&short, "short:1")] {
         let reference = registry.push(layout, name);
@@ -176,7 +179,7 @@ async fn a_pull_that_fails_leaves_nothing_and_names_the_layer() {
     let missing = format!("{}/nothing:1", registry.host);
     let error = node.images.pull(&missing, None).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::NotFound);
-    let error = node.images.pull("UPPER/x", None).await.unwrap_err();
+    let error = node.images.pull("a//b", None).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::InvalidArgument);
     assert!(node.images.list().is_empty());
     assert_eq!((node.entries("staging"), node.entries("images")), (0, 0));

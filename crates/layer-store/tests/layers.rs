@@ -12,8 +12,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use pinpod_layer_store::{Claim, LayerBlob, LayerStore, Limits, RootfsOptions};
-use pinpod_model::ContainerId;
+use pinpod_kernel::namespace::{PinRequest, UserPin};
+use pinpod_layer_store::{
+    Claim, LayerBlob, LayerStore, Limits, RootfsOptions, RootfsUserNamespace,
+};
+use pinpod_model::{ContainerId, IdMapping, UserNamespace};
 use support::{Store, Tar, digest, gzip, in_mount_namespace};
 use tar::EntryType;
 
@@ -461,4 +464,59 @@ async fn a_start_drops_what_is_torn_and_keeps_the_rest() {
     assert_eq!(std::fs::read_dir(root.join("layers")).unwrap().count(), 2);
     assert_eq!(store.rootfs_images(), [(container, image)]);
     assert!(!strange.exists());
+}
+
+#[tokio::test]
+async fn a_user_namespace_sees_the_image_as_its_own() {
+    let store = Store::new();
+    let root = (0o755, 0, 0);
+    let low = Tar::new()
+        .owned(EntryType::Directory, "./", "", b"", root)
+        .owned(EntryType::Regular, "user", "", b"x", (0o644, 1000, 1000))
+        .finish();
+    let high = Tar::new()
+        .owned(EntryType::Regular, "root", "", b"x", root)
+        .finish();
+    let low = store.layer(&low, &[]).await.unwrap();
+    let high = store.layer(&high, &[]).await.unwrap();
+    // The same layer twice, as images have it.
+    let layers = [Arc::clone(&high), low, high];
+    let (target, path) = (
+        store.dir.path().join("rootfs"),
+        store.dir.path().join("userns"),
+    );
+    std::fs::create_dir(&target).unwrap();
+    let ids = IdMapping {
+        host_id: 300_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let mapping = UserNamespace { uid: ids, gid: ids };
+    let container = ContainerId::generate().unwrap();
+    let options = RootfsOptions {
+        user_namespace: Some(RootfsUserNamespace {
+            mapping: mapping.clone(),
+            path: path.clone(),
+        }),
+    };
+    let prepared = (store.store).prepare_rootfs(&container, &digest(b"image"), &layers, options);
+    assert_eq!(prepared.unwrap().lower.len(), 2);
+    in_mount_namespace(|| {
+        let pin = PinRequest {
+            user: Some(UserPin {
+                target: path.clone(),
+                mapping,
+            }),
+            ..PinRequest::default()
+        };
+        pinpod_kernel::namespace::pin(&pin).unwrap();
+        store.store.mount_rootfs(&container, &target).unwrap();
+        for (name, uid) in [(".", 300_000), ("root", 300_000), ("user", 301_000)] {
+            let stat = std::fs::metadata(target.join(name)).unwrap();
+            assert_eq!((stat.uid(), stat.gid()), (uid, uid), "{name}");
+        }
+        assert!(store.is_clean());
+        store.store.unmount(&target).unwrap();
+        pinpod_kernel::namespace::unpin(&path).unwrap();
+    });
 }

@@ -163,13 +163,15 @@ impl Registry {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .stdin(Stdio::null());
-        let child = server.spawn().unwrap();
+        let registry = Self {
+            child: server.spawn().unwrap(),
+            dir,
+            host,
+        };
         for _ in 0..500 {
-            if TcpStream::connect(&host).is_ok() {
-                return Self { child, dir, host };
+            if TcpStream::connect(&registry.host).is_ok() {
+                return registry;
             }
-            let (_, receiver) = std::sync::mpsc::channel::<()>();
-            drop(receiver.recv_timeout(Duration::from_millis(20)));
             std::thread::park_timeout(Duration::from_millis(20));
         }
         panic!("the registry does not start");
@@ -230,6 +232,17 @@ impl Node {
             .join("layers")
             .join(diff_id.hex())
             .join("diff")
+    }
+
+    /// Waits until nothing is being unpacked.
+    pub(crate) async fn staging_empties(&self) {
+        for _ in 0..500 {
+            if self.entries("staging") == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("something is still being unpacked");
     }
 
     /// Closes and opens the store again.

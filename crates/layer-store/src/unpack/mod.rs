@@ -113,6 +113,13 @@ impl Unpacker {
         self.join().await
     }
 
+    /// Stops, and waits until nothing of the layer is left.
+    pub async fn abandon(mut self) {
+        self.chunks = None;
+        // It ends with an error in any case; the caller has a better one.
+        drop(self.join().await);
+    }
+
     async fn join(&mut self) -> Result<StagedLayer, UnpackError> {
         // A task is only lost when the runtime goes down.
         (&mut self.task)
