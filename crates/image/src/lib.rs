@@ -179,6 +179,8 @@ impl Images {
         let removed = spawn_blocking(move || -> Result<(), RemoveError> {
             if shared.catalog.remove(&name, &image.id)? {
                 shared.store.collect();
+            } else {
+                pull::sync(shared.store.clone());
             }
             Ok(())
         });

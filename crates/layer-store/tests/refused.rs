@@ -238,3 +238,57 @@ async fn an_abandoned_unpack_leaves_nothing() {
     }
     panic!("the staging directory is still there");
 }
+
+#[tokio::test]
+async fn no_damage_to_a_tar_escapes_or_stays() {
+    let tar = Tar::new()
+        .dir("a")
+        .pax(&[
+            ("path", b"a/long"),
+            ("mtime", b"1.5"),
+            ("SCHILY.xattr.user.x", b"y"),
+        ])
+        .file("short", "content")
+        .symlink("a/link", "../..")
+        .file("a/link/through", "x")
+        .hard_link("a/hard", "a/long")
+        .file("a/.wh.gone", "")
+        .file("a/.wh..wh..opq", "")
+        .finish();
+    let limits = Limits {
+        unpacked_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let store = Store::with(limits);
+    let outside = || std::fs::read_dir(store.dir.path()).unwrap().count();
+    let before = outside();
+    let mut state = 7_u32;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    let mut unpacked = 0;
+    for _ in 0..150 {
+        let mut tar = tar.clone();
+        for _ in 0..=random(3) {
+            let place = random(tar.len());
+            tar[place] = b"\0/.07AZ\xff-wh"[random(11)];
+        }
+        // With the checksums right again, so that the fields themselves are what is tried.
+        for header in tar
+            .chunks_exact_mut(512)
+            .filter(|block| block[257..262] == *b"ustar")
+        {
+            let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+            let sum = sum(&header[..148]) + sum(&header[156..]) + 8 * u32::from(b' ');
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+        unpacked += usize::from(store.unpack(&tar).await.is_ok());
+        assert!(store.is_clean());
+    }
+    assert_eq!(outside(), before);
+    assert!(
+        unpacked > 15,
+        "{unpacked}: the damage is too great to tell anything"
+    );
+}

@@ -513,9 +513,10 @@ fn owner(entry: &TarEntry) -> (Uid, Gid) {
     (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid))
 }
 
-/// Attributes by which a layer would tell overlayfs what to show.
+/// Attributes by which a layer would tell overlayfs what to show. (`user.overlay.*` is plain data:
+/// our mounts do not read it, and images with a store inside carry it.)
 fn check_xattr(entry: &TarEntry, name: &[u8]) -> Result<(), UnpackError> {
-    if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+    if name.starts_with(b"trusted.overlay.") {
         let reason = "it carries an attribute of overlayfs";
         return Err(UnpackError::refused(&entry.path, reason));
     }
