@@ -214,6 +214,9 @@ pub enum CreateContainerError {
     /// A privileged container needs a privileged pod.
     #[error("linux.security_context.privileged: pod sandbox {0} is not privileged")]
     PodNotPrivileged(PodId),
+    /// A PID namespace shared by the pod, in a pod that has none.
+    #[error("namespace_options.pid: pod sandbox {0} was not run with a PID namespace to share")]
+    NoPodPidNamespace(PodId),
     /// A log path that is not one below the pod's log directory.
     #[error("log_path {0:?} is not a path below the pod's log_directory")]
     LogPath(String),
@@ -338,6 +341,7 @@ impl Classify for CreateContainerError {
                 ErrorClass::FailedPrecondition
             }
             Self::PodNotPrivileged(_)
+            | Self::NoPodPidNamespace(_)
             | Self::LogPath(_)
             | Self::Cgroup(_)
             | Self::MountSource { .. } => ErrorClass::InvalidArgument,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pinpod_kernel::process::ProcessIdentity;
-use pinpod_model::{ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser};
+use pinpod_model::{
+    ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser, Signal,
+};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the Unix epoch, as CRI counts time.
@@ -131,6 +133,8 @@ pub struct ContainerSnapshot {
     pub image_ref: String,
     /// User of its first process.
     pub user: ResolvedUser,
+    /// Signal that asks it to stop: the request's, else the image's; `None` means SIGTERM.
+    pub stop_signal: Option<Signal>,
     /// Full path of its log; `None` if it has none.
     pub log_path: Option<PathBuf>,
     /// Directory of its OCI bundle (`config.json`, `rootfs`).

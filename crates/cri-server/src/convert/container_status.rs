@@ -1,6 +1,7 @@
 //! How containers are shown.
 
 use pinpod_cri_api::runtime::v1 as cri;
+use pinpod_model::Signal;
 use pinpod_pod::{ContainerPhase, ContainerSnapshot, Exit};
 
 use super::image::image_spec;
@@ -61,11 +62,8 @@ pub(crate) fn container_status(container: &ContainerSnapshot) -> cri::ContainerS
                 supplemental_groups: user.additional_gids.iter().map(|&gid| gid.into()).collect(),
             }),
         }),
-        stop_signal: config
-            .stop_signal
-            .map(signal::to_cri)
-            .unwrap_or_default()
-            .into(),
+        // The effective one, as KEP-4960 asks.
+        stop_signal: signal::to_cri(container.stop_signal.unwrap_or(Signal::TERM)).into(),
     }
 }
 

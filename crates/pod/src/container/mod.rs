@@ -9,7 +9,7 @@ mod teardown;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use pinpod_model::{ContainerConfig, ContainerId, PodId, PodSandboxConfig, ResolvedUser};
+use pinpod_model::{ContainerConfig, ContainerId, PidMode, PodId, PodSandboxConfig, ResolvedUser};
 
 use crate::error::CreateContainerError;
 use crate::monitor::MonitorLink;
@@ -50,6 +50,9 @@ pub(crate) fn check(pod: &PodRecord, config: &ContainerConfig) -> Result<(), Cre
     }
     if config.security.namespaces.user.is_some() {
         return Err(CreateContainerError::UserNamespace);
+    }
+    if config.security.namespaces.pid == PidMode::Pod && pod.namespaces.pid.is_none() {
+        return Err(CreateContainerError::NoPodPidNamespace(pod.id.clone()));
     }
     Ok(())
 }

@@ -81,6 +81,7 @@ impl Slot {
             image: self.record.image.clone(),
             image_ref: self.record.image_ref.clone(),
             user: self.record.user.clone(),
+            stop_signal: self.record.stop_signal,
             log_path: self.record.log_path.clone(),
             bundle: self.bundle.clone(),
             created_at: self.record.created_at,
