@@ -9,7 +9,7 @@ use super::Context;
 use super::create::target_pid_file;
 use crate::error::{MonitorError, TeardownError};
 use crate::record::ContainerRecord;
-use crate::sandbox::{Undo, blocking, remove_tree};
+use crate::sandbox::{Undo, blocking, end_cgroup, remove_tree};
 use crate::watch_process;
 
 /// Takes away everything of a container: its processes, its state with the OCI runtime and with
@@ -31,7 +31,9 @@ pub(crate) async fn teardown(
             Err(error) => undo.step::<(), _>(Err(error)),
         }
     }
-    remove_cgroup(context, record, &mut undo).await;
+    // The runtime removes the cgroup of a container that it knows; a crash may have left one that
+    // it does not.
+    undo.step(end_cgroup(&context.parts, record.cgroup.clone()).await);
     forget(context, record, &mut undo).await;
     let images = &context.parts.images;
     let bundle = context.dirs.container(&record.id);
@@ -48,21 +50,6 @@ pub(crate) async fn teardown(
         undo.step(blocking(move || remove_tree(&bundle)).await);
     }
     undo.end()
-}
-
-/// The runtime removes the cgroup of a container that it knows; a crash may have left one that it
-/// does not.
-async fn remove_cgroup(context: &Context, record: &ContainerRecord, undo: &mut Undo) {
-    let cgroups = context.parts.cgroups.clone();
-    let cgroup = record.cgroup.clone();
-    let removed = blocking(move || {
-        if !cgroups.exists(&cgroup) {
-            return Ok(());
-        }
-        cgroups.kill_all(&cgroup)?;
-        cgroups.remove(&cgroup)
-    });
-    undo.step(removed.await);
 }
 
 async fn forget(context: &Context, record: &ContainerRecord, undo: &mut Undo) {

@@ -19,7 +19,7 @@ use crate::settings::Parts;
 use crate::snapshot::{NamespaceFiles, UnixNanos};
 
 pub(crate) use run::{blocking, run};
-pub(crate) use teardown::{Undo, remove_directory, remove_tree, teardown};
+pub(crate) use teardown::{Undo, end_cgroup, remove_directory, remove_tree, teardown};
 
 /// Refuses what can be refused before anything is reserved.
 pub(crate) fn check(parts: &Parts, config: &PodSandboxConfig) -> Result<(), RunPodError> {

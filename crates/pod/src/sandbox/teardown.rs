@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use pinpod_cgroup::{CgroupError, CgroupPath};
 use pinpod_kernel::{mount, namespace, process};
 use pinpod_model::{PodId, Signal};
 use pinpod_network::DetachRequest;
@@ -89,16 +90,21 @@ async fn end_init(parts: &Parts, record: &PodRecord, undo: &mut Undo) {
     }
     // A crash between the start of PID 1 and the record leaves it in a cgroup that only it has.
     if let Some(cgroup) = init_cgroup(parts, record) {
-        let cgroups = parts.cgroups.clone();
-        let removed = blocking(move || {
-            if !cgroups.exists(&cgroup) {
-                return Ok(());
-            }
-            cgroups.kill_all(&cgroup)?;
-            cgroups.remove(&cgroup)
-        });
-        undo.step(removed.await);
+        undo.step(end_cgroup(parts, cgroup).await);
     }
+}
+
+/// Kills what is in a cgroup and removes it; one that is not there is fine.
+pub(crate) async fn end_cgroup(parts: &Parts, cgroup: CgroupPath) -> Result<(), CgroupError> {
+    let cgroups = parts.cgroups.clone();
+    blocking(move || {
+        if !cgroups.exists(&cgroup) {
+            return Ok(());
+        }
+        cgroups.kill_all(&cgroup)?;
+        cgroups.remove(&cgroup)
+    })
+    .await
 }
 
 /// Removes the directory of a sandbox that is torn down, its record included.
