@@ -1,7 +1,7 @@
 //! `pinpod image`: images without a registry.
 //!
 //! The image store has one user at a time. When a daemon runs it is asked, over its socket;
-//! otherwise the store is opened here, under the lock that a daemon would take.
+//! otherwise the store is opened here; it takes its own lock, as it does for a daemon.
 
 use std::path::Path;
 
@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use pinpod_config::Config;
 use pinpod_cri_api::runtime::v1::ListImagesRequest;
 use pinpod_cri_api::runtime::v1::image_service_client::ImageServiceClient;
-use pinpod_image::Images;
 use tonic::transport::Channel;
 
 use crate::admin::{AdminClient, ImportImageRequest};
@@ -34,7 +33,7 @@ pub(crate) async fn run(config: &Config, command: ImageCommand) -> anyhow::Resul
         (ImageCommand::Import { path, tag }, Some(daemon)) => import(daemon, &path, tag).await?,
         (ImageCommand::List, Some(daemon)) => list(daemon).await?,
         (ImageCommand::Import { path, tag }, None) => {
-            let (_lock, images) = open(config).await?;
+            let images = serve::open_images(config).await?;
             let imported = images.import(&path, tag.as_deref()).await?;
             let lines = imported.into_iter();
             lines
@@ -46,7 +45,7 @@ pub(crate) async fn run(config: &Config, command: ImageCommand) -> anyhow::Resul
                 .collect()
         }
         (ImageCommand::List, None) => {
-            let (_lock, images) = open(config).await?;
+            let images = serve::open_images(config).await?;
             let lines = images.list().into_iter().map(|image| Line {
                 id: image.id.to_string(),
                 tags: image.repo_tags.clone(),
@@ -110,10 +109,4 @@ async fn list(daemon: Channel) -> anyhow::Result<Vec<Line>> {
             size: Some(image.size),
         })
         .collect())
-}
-
-async fn open(config: &Config) -> anyhow::Result<(serve::Lock, Images)> {
-    let lock = serve::take_lock(&config.root)?;
-    let images = serve::open_images(config).await?;
-    Ok((lock, images))
 }

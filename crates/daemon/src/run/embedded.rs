@@ -36,6 +36,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Embedded {
     server: Server,
     directories: [PathBuf; 2],
+    namespaces_dir: PathBuf,
     forwarding: Vec<(&'static str, String)>,
     tables: Vec<(&'static str, String)>,
 }
@@ -57,11 +58,13 @@ impl Embedded {
             .with_context(|| config.root.display().to_string())?;
         log::start(config.runtime.log_level, config.runtime.log_format, file);
         let server = Server::start(&config).await?;
+        let namespaces_dir = config.runtime.namespaces_dir.clone();
         Ok((
             config,
             Self {
                 server,
                 directories,
+                namespaces_dir,
                 forwarding,
                 tables,
             },
@@ -74,8 +77,8 @@ impl Embedded {
     /// If something could not be removed.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.server.stop().await?;
-        // The bridge is there only if a pod had a network.
-        if Path::new("/sys/class/net").join(BRIDGE).exists() {
+        // The bridge is there only if a pod had a network. `/sys` may show another namespace's.
+        if run("ip", &["link", "show", BRIDGE]).await.is_ok() {
             run("ip", &["link", "delete", BRIDGE]).await?;
         }
         for (program, before) in &self.tables {
@@ -83,6 +86,10 @@ impl Embedded {
         }
         for (path, before) in &self.forwarding {
             std::fs::write(path, before).with_context(|| (*path).to_owned())?;
+        }
+        for kind in ["ipcns", "utsns", "pidns"] {
+            // Another daemon may have its pins there: only an empty one goes.
+            std::fs::remove_dir(self.namespaces_dir.join(kind)).unwrap_or_default();
         }
         for directory in &self.directories {
             std::fs::remove_dir_all(directory).with_context(|| directory.display().to_string())?;

@@ -138,12 +138,13 @@ fn show_container(answer: &cri::ContainerStatusResponse, name: &str, logs: &str)
 struct Process {
     pid: u32,
     parent: u32,
+    parent_name: String,
     name: String,
     command: String,
 }
 
 /// The pod's processes are those in its namespaces. A pause process is one that belongs to no
-/// container: it is no container's first process, and comes from none.
+/// container: it is no container's first process, no child of the monitor, and comes from none.
 fn show_processes(pins: &[PathBuf], mains: &BTreeSet<u32>) {
     let processes = processes_in(pins, mains);
     crate::say("processes of the pod:");
@@ -155,6 +156,10 @@ fn show_processes(pins: &[PathBuf], mains: &BTreeSet<u32>) {
 
 fn pauses(processes: &[Process], mains: &BTreeSet<u32>) -> usize {
     let mut of_containers = mains.clone();
+    let executed = processes
+        .iter()
+        .filter(|process| process.parent_name == "pinpod-monitor");
+    of_containers.extend(executed.map(|process| process.pid));
     // Children come after their parents by number nearly always; a second round catches the rest.
     for _ in 0..2 {
         for process in processes {
@@ -199,10 +204,11 @@ fn read_process(pid: u32) -> Option<Process> {
     // The name may hold spaces and parentheses; what follows the last one is numbers.
     let (head, tail) = stat.rsplit_once(')')?;
     let name = head.split_once('(')?.1.to_owned();
-    let parent = tail.split_whitespace().nth(1)?.parse().ok()?;
+    let parent: u32 = tail.split_whitespace().nth(1)?.parse().ok()?;
+    let parent_name = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
     let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&arguments)
-        .replace('\0', " ")
+        .replace(['\0', '\n'], " ")
         .trim_end()
         .to_owned();
     let command = if command.is_empty() {
@@ -213,6 +219,7 @@ fn read_process(pid: u32) -> Option<Process> {
     Some(Process {
         pid,
         parent,
+        parent_name: parent_name.trim_end().to_owned(),
         name,
         command,
     })
@@ -227,6 +234,12 @@ mod tests {
         let process = |pid, parent, name: &str| Process {
             pid,
             parent,
+            parent_name: if parent == 7 {
+                "pinpod-monitor"
+            } else {
+                "init"
+            }
+            .to_owned(),
             name: name.to_owned(),
             command: String::new(),
         };
@@ -234,6 +247,7 @@ mod tests {
             process(10, 1, "sh"),
             process(11, 10, "sleep"),
             process(9, 11, "sleep"),
+            process(12, 7, "executed"),
             process(20, 1, "pinpod-init"),
             process(30, 1, "pause"),
         ];

@@ -9,7 +9,7 @@ use pinpod_bundle::seccomp::Profile;
 use pinpod_bundle::{NodeFacts, SpecDefaults};
 use pinpod_cgroup::Hierarchy;
 use pinpod_config::Config;
-use pinpod_cri_server::{HandlerReport, NodeReport};
+use pinpod_cri_server::{DeadlineLayer, HandlerReport, NodeReport};
 use pinpod_image::{Images, ImagesConfig};
 use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
@@ -18,6 +18,7 @@ use pinpod_pod::{Engine, Handler, Parts, Settings};
 use serde_json::json;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 
 use crate::admin::{Admin, AdminServer};
 
@@ -32,7 +33,9 @@ const SECCOMP_DIR: &str = "/var/lib/kubelet/seccomp";
 ///
 /// # Errors
 /// If a part cannot be built: the text names it.
-pub(super) async fn router(config: &Config) -> anyhow::Result<Router> {
+pub(super) async fn router(
+    config: &Config,
+) -> anyhow::Result<Router<Stack<DeadlineLayer, Identity>>> {
     let node = pinpod_bundle::host::node_facts().context("cannot read what this node can do")?;
     tell_lacks(config, &node);
     let handlers = handlers(config).await;
@@ -50,15 +53,16 @@ pub(super) async fn router(config: &Config) -> anyhow::Result<Router> {
     .context("cannot take up what a former daemon left")?;
     let (runtime, image) = pinpod_cri_server::services(engine, images.clone(), network, report);
     Ok(Server::builder()
+        .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(image)
         .add_service(AdminServer::new(Admin { images })))
 }
 
-/// Opens the image store; the caller holds the lock of its directory.
+/// Opens the image store, which takes the lock of its directory.
 ///
 /// # Errors
-/// If the store cannot be used at all.
+/// If another process uses the store, or it cannot be used at all.
 pub(crate) async fn open_images(config: &Config) -> anyhow::Result<Images> {
     let registries = config.image.registries_conf.clone();
     let mut drop_ins = registries.clone().into_os_string();

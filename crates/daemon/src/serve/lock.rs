@@ -1,4 +1,4 @@
-//! One daemon a state directory.
+//! One daemon a `runroot`.
 
 use std::fs::File;
 use std::path::Path;

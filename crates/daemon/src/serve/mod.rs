@@ -15,7 +15,6 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 
 pub(crate) use build::open_images;
-pub(crate) use lock::{Lock, take as take_lock};
 
 /// How long requests under way are given when the daemon ends. What they make goes on at the next
 /// start: creation is a job with a record.
@@ -77,7 +76,7 @@ pub(crate) struct Server {
     end: oneshot::Sender<()>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     _socket: socket::Socket,
-    _locks: [Lock; 2],
+    _lock: lock::Lock,
 }
 
 impl Server {
@@ -86,7 +85,8 @@ impl Server {
     /// # Errors
     /// If the directories or the socket are another's, or a part cannot be built.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
-        let locks = [take_lock(&config.root)?, take_lock(&config.runroot)?];
+        // The image store takes the lock of `root` itself.
+        let lock = lock::take(&config.runroot)?;
         let (socket, listener) = socket::bind(&config.api.listen)?;
         let router = build::router(config).await?;
         let (end, ended) = oneshot::channel::<()>();
@@ -99,7 +99,7 @@ impl Server {
             end,
             task: tokio::spawn(serving),
             _socket: socket,
-            _locks: locks,
+            _lock: lock,
         })
     }
 
