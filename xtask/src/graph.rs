@@ -8,10 +8,10 @@ use serde_json::Value;
 pub(crate) const RANKS: &[(&str, u32)] = &[
     ("pinpod-model", 0),
     ("pinpod-cri-api", 0),
-    ("pinpod-pod-init", 0),
     ("pinpod-config", 1),
     ("pinpod-kernel", 1),
     ("pinpod-command", 1),
+    ("pinpod-pod-init", 2),
     ("pinpod-cgroup", 2),
     ("pinpod-record", 2),
     ("pinpod-oci-runtime", 3),
