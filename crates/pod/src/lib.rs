@@ -32,6 +32,7 @@ use std::time::Duration;
 use pinpod_model::{ContainerConfig, ContainerId, LinuxResources, PodId, PodSandboxConfig};
 use tokio::sync::oneshot;
 
+pub use container::ExecStreamRequest;
 pub use error::{
     ContainerError, CreateContainerError, EndPodError, FileError, LookupError, MonitorError,
     PodGone, RunPodError, TeardownError,

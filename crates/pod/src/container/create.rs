@@ -18,25 +18,30 @@ use pinpod_monitor_api::{ClientError, CreateContainer, OomFile};
 use pinpod_oci_runtime::CreateArgs;
 
 use super::{Context, teardown};
-use crate::error::{CreateContainerError, FileError};
+use crate::error::{CreateContainerError, FileError, TeardownError};
 use crate::record::{ContainerRecord, EXIT_FILE};
 use crate::sandbox::blocking;
 use crate::settings::Handler;
 use crate::snapshot::ContainerPhase;
 
-/// Makes the container of a record and returns the record as it is then. A failure leaves nothing.
+/// A creation that failed, and whether everything it had made is gone.
+#[derive(Debug)]
+pub(crate) struct FailedCreation {
+    pub(crate) error: CreateContainerError,
+    pub(crate) undone: Result<(), TeardownError>,
+}
+
+/// Makes the container of a record and returns the record as it is then. A failure is undone.
 pub(crate) async fn create(
     context: &Context,
     mut record: ContainerRecord,
-) -> Result<ContainerRecord, CreateContainerError> {
+) -> Result<ContainerRecord, FailedCreation> {
     match steps(context, &mut record).await {
         Ok(()) => Ok(record),
-        Err(error) => {
-            if let Err(undo) = teardown(context, &record).await {
-                tracing::error!(container = %record.id, error = %undo, "cannot undo a failed container");
-            }
-            Err(error)
-        }
+        Err(error) => Err(FailedCreation {
+            error,
+            undone: teardown(context, &record).await,
+        }),
     }
 }
 

@@ -30,14 +30,7 @@ pub(crate) async fn exec_sync(
     limit: Option<Duration>,
 ) -> Result<ExecOutput, ContainerError> {
     let id = &container.id;
-    if !matches!(container.phase, ContainerPhase::Running { .. }) {
-        let state = Stage::from(&container.phase).word();
-        return Err(ContainerError::State {
-            id: id.clone(),
-            state,
-            verb: "executed in",
-        });
-    }
+    must_run(container, "executed in")?;
     let handler = handler(parts, pod)?;
     let process = exec_process(&container.bundle, command, false)?;
     let files = exec_files(&container.bundle, &process)?;
@@ -90,14 +83,7 @@ pub(crate) async fn reopen_log(
     container: &ContainerSnapshot,
 ) -> Result<(), ContainerError> {
     let id = &container.id;
-    if !matches!(container.phase, ContainerPhase::Running { .. }) {
-        let state = Stage::from(&container.phase).word();
-        return Err(ContainerError::State {
-            id: id.clone(),
-            state,
-            verb: "given a new log",
-        });
-    }
+    must_run(container, "given a new log")?;
     let client = pod
         .monitor()
         .connect()
@@ -109,7 +95,25 @@ pub(crate) async fn reopen_log(
         .map_err(|error| monitor_error(id, error.into()))
 }
 
-fn handler<'a>(parts: &'a Parts, pod: &PodHandle) -> Result<&'a Handler, ContainerError> {
+/// Refuses what only a running container allows; `verb` is a participle.
+pub(super) fn must_run(
+    container: &ContainerSnapshot,
+    verb: &'static str,
+) -> Result<(), ContainerError> {
+    if matches!(container.phase, ContainerPhase::Running { .. }) {
+        return Ok(());
+    }
+    Err(ContainerError::State {
+        id: container.id.clone(),
+        state: Stage::from(&container.phase).word(),
+        verb,
+    })
+}
+
+pub(super) fn handler<'a>(
+    parts: &'a Parts,
+    pod: &PodHandle,
+) -> Result<&'a Handler, ContainerError> {
     let name = pod.snapshot().runtime_handler.clone();
     parts
         .settings
@@ -117,7 +121,7 @@ fn handler<'a>(parts: &'a Parts, pod: &PodHandle) -> Result<&'a Handler, Contain
         .ok_or(ContainerError::NoHandler(name))
 }
 
-fn monitor_error(id: &ContainerId, source: MonitorError) -> ContainerError {
+pub(super) fn monitor_error(id: &ContainerId, source: MonitorError) -> ContainerError {
     ContainerError::Monitor {
         id: id.clone(),
         source,
@@ -126,7 +130,7 @@ fn monitor_error(id: &ContainerId, source: MonitorError) -> ContainerError {
 
 /// The container's own process with another command: same user, environment, capabilities,
 /// seccomp filter.
-fn exec_process(
+pub(super) fn exec_process(
     bundle: &Path,
     command: Vec<String>,
     terminal: bool,
@@ -146,16 +150,18 @@ fn exec_process(
 }
 
 /// Files of one exec, in the bundle.
-struct ExecFiles {
-    process: PathBuf,
-    pid_file: PathBuf,
-    log: PathBuf,
+pub(super) struct ExecFiles {
+    pub(super) process: PathBuf,
+    pub(super) pid_file: PathBuf,
+    pub(super) log: PathBuf,
+    /// Name that no other exec of the node has, short enough for a socket's path.
+    pub(super) name: String,
 }
 
-fn exec_files(bundle: &Path, process: &Process) -> Result<ExecFiles, ContainerError> {
+pub(super) fn exec_files(bundle: &Path, process: &Process) -> Result<ExecFiles, ContainerError> {
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let stem = format!("exec-{}-{serial}", std::process::id());
-    let file = |ending: &str| -> PathBuf { bundle.join(format!("{stem}.{ending}")) };
+    let name = format!("{}-{serial}", std::process::id());
+    let file = |ending: &str| -> PathBuf { bundle.join(format!("exec-{name}.{ending}")) };
     let path = file("json");
     let error = |source: std::io::Error| FileError {
         path: path.clone(),
@@ -167,5 +173,6 @@ fn exec_files(bundle: &Path, process: &Process) -> Result<ExecFiles, ContainerEr
         pid_file: file("pid"),
         log: file("log"),
         process: path,
+        name,
     })
 }

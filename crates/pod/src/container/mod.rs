@@ -2,6 +2,7 @@
 
 mod create;
 mod exec;
+mod exec_stream;
 mod operate;
 mod stop;
 mod teardown;
@@ -18,8 +19,9 @@ use crate::sandbox::now;
 use crate::settings::{Handler, Parts};
 use crate::snapshot::{ContainerPhase, NamespaceFiles};
 
-pub(crate) use create::create;
+pub(crate) use create::{FailedCreation, create};
 pub(crate) use exec::{exec_sync, reopen_log};
+pub use exec_stream::ExecStreamRequest;
 pub(crate) use operate::{merge_resources, start, update};
 pub(crate) use stop::{StopOrder, kill_rest, stop};
 pub(crate) use teardown::teardown;

@@ -11,7 +11,7 @@ use super::messages::{Event, Reply, Request};
 use super::pod::{log_error, tell};
 use super::slot::{Slot, Work};
 use super::{Driver, PodWork, answer_all};
-use crate::container;
+use crate::container::{self, FailedCreation};
 use crate::error::{ContainerError, CreateContainerError, TeardownError};
 use crate::policy::{Ask, Decision, Stage, decide};
 use crate::record::{ContainerRecord, PodPhase};
@@ -39,7 +39,7 @@ impl Driver {
         if let Some(slot) = self
             .slots
             .iter_mut()
-            .find(|slot| slot.config.metadata == *key)
+            .find(|slot| slot.config.metadata == *key && !slot.abandoned)
         {
             if let Work::Creating(waiters) = &mut slot.work {
                 waiters.push(reply);
@@ -98,7 +98,7 @@ impl Driver {
     pub(super) fn container_created(
         &mut self,
         id: &ContainerId,
-        result: Result<Box<ContainerRecord>, CreateContainerError>,
+        result: Result<Box<ContainerRecord>, FailedCreation>,
     ) {
         let Some(index) = self.slots.iter().position(|slot| slot.record.id == *id) else {
             return;
@@ -126,9 +126,15 @@ impl Driver {
                 }
                 self.handle_deferred_of(index);
             }
-            Err(error) => {
+            Err(FailedCreation { error, undone }) => {
                 // The key must be free before anyone hears of the failure and tries again.
-                self.slots.remove(index);
+                match undone {
+                    Ok(()) => drop(self.slots.remove(index)),
+                    Err(undo) => {
+                        tracing::error!(container = %id, error = %undo, "a failed container is left");
+                        self.slots[index].abandoned = true;
+                    }
+                }
                 answer_all(waiters, &Err(Arc::new(error)));
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pinpod_model::{ContainerConfig, ContainerId, LinuxResources, PodId};
 use tokio::sync::oneshot;
 
+use crate::container::FailedCreation;
 use crate::error::{
     ContainerError, CreateContainerError, EndPodError, RunPodError, Shared, TeardownError,
 };
@@ -73,7 +74,7 @@ pub(crate) enum Event {
     /// A creation job ended.
     ContainerCreated {
         id: ContainerId,
-        result: Result<Box<ContainerRecord>, CreateContainerError>,
+        result: Result<Box<ContainerRecord>, FailedCreation>,
     },
     /// Nobody fetched the finished container in time.
     ContainerUnfetched(ContainerId),

@@ -51,6 +51,9 @@ pub(super) struct Slot {
     pub(super) deferred: Vec<Request>,
     /// A finished container that nobody has fetched yet.
     pub(super) unfetched: bool,
+    /// Its creation failed, and so did the undo. It is hidden, its key is free, and what is left of
+    /// it goes with the pod.
+    pub(super) abandoned: bool,
 }
 
 impl Slot {
@@ -62,6 +65,7 @@ impl Slot {
             work: Work::Idle,
             deferred: Vec::new(),
             unfetched: false,
+            abandoned: false,
         }
     }
 

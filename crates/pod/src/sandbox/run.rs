@@ -3,6 +3,8 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use pinpod_bundle::files;
 use pinpod_cgroup::CgroupPath;
@@ -12,14 +14,18 @@ use pinpod_kernel::spawn::{PodInitRequest, spawn_pod_init};
 use pinpod_network::AttachRequest;
 
 use super::{hostname, teardown};
-use crate::error::{FileError, RunPodError};
+use crate::error::{FileError, RunPodError, TeardownError};
 use crate::record::{PodPhase, PodRecord, RecordDirs};
 use crate::settings::Parts;
+
+/// How soon an undo that failed is tried again, and how seldom in the end.
+const UNDO_AGAIN_FIRST: Duration = Duration::from_secs(5);
+const UNDO_AGAIN_LAST: Duration = Duration::from_secs(300);
 
 /// Makes the sandbox of a record. The record comes back as it is then: `Ready`, or as far as it
 /// came, with everything undone.
 pub(crate) async fn run(
-    parts: &Parts,
+    parts: &Arc<Parts>,
     mut record: PodRecord,
 ) -> (PodRecord, Result<(), RunPodError>) {
     let result = steps(parts, &mut record).await;
@@ -43,15 +49,30 @@ async fn steps(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError>
     Ok(())
 }
 
-async fn undo(parts: &Parts, record: &PodRecord) {
-    let dirs = RecordDirs::new(parts.settings.runroot());
-    if let Err(error) = teardown(parts, record).await {
-        tracing::error!(pod = %record.id, %error, "cannot undo a failed pod sandbox");
-        return;
+/// Undoes a failed run. What cannot be undone now (a CNI plugin that fails its DEL, say) is tried
+/// again later, in the background: the record stays on disk until then, so that a restart of the
+/// daemon goes on with it too.
+async fn undo(parts: &Arc<Parts>, record: &PodRecord) {
+    if let Err(error) = undo_once(parts, record).await {
+        tracing::error!(pod = %record.id, %error, "cannot undo a failed pod sandbox; trying later");
+        let (parts, record) = (Arc::clone(parts), record.clone());
+        tokio::spawn(async move {
+            let mut wait = UNDO_AGAIN_FIRST;
+            loop {
+                tokio::time::sleep(wait).await;
+                match undo_once(&parts, &record).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(pod = %record.id, %error, "still not undone"),
+                }
+                wait = (wait * 2).min(UNDO_AGAIN_LAST);
+            }
+        });
     }
-    if let Err(error) = super::remove_directory(&dirs, &record.id).await {
-        tracing::error!(pod = %record.id, %error, "cannot remove a failed pod sandbox");
-    }
+}
+
+async fn undo_once(parts: &Parts, record: &PodRecord) -> Result<(), TeardownError> {
+    teardown(parts, record).await?;
+    super::remove_directory(&RecordDirs::new(parts.settings.runroot()), &record.id).await
 }
 
 fn make_directory(path: &Path) -> Result<(), FileError> {
