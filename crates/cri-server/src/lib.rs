@@ -3,9 +3,11 @@
 //! - `convert` checks requests and shows snapshots; pure.
 //! - `runtime_service` and `image_service` have a handler of a few lines for each RPC: convert,
 //!   call the engine or the image service, convert back. `docs/cri.md` lists them all.
+//! - `deadline` gives up what its caller no longer waits for.
 //! - `status_code` is where an error becomes a gRPC status, and where it is logged.
 
 mod convert;
+mod deadline;
 mod image_service;
 mod node_report;
 mod runtime_service;
@@ -19,6 +21,7 @@ use pinpod_network::Network;
 use pinpod_pod::Engine;
 
 pub use convert::{ConvertError, Problem};
+pub use deadline::{Deadline, DeadlineLayer};
 pub use image_service::ImageService;
 pub use node_report::{HandlerReport, NodeReport};
 pub use runtime_service::RuntimeService;
