@@ -153,12 +153,12 @@ impl Rule {
 }
 
 /// The file that the caller must read for a container with this security context, if any. A
-/// privileged container is filtered only by a profile that the request names.
+/// privileged container has none: Kubernetes runs it unconfined, whatever profile it names.
 #[must_use]
 pub fn localhost_file(security: &ContainerSecurity) -> Option<&str> {
     match &security.seccomp {
-        Some(ProfileSource::Localhost(path)) => Some(path),
-        Some(ProfileSource::RuntimeDefault | ProfileSource::Unconfined) | None => None,
+        Some(ProfileSource::Localhost(path)) if !security.privileged => Some(path),
+        Some(_) | None => None,
     }
 }
 
@@ -169,9 +169,11 @@ pub(crate) fn container_filter(
     capabilities: &Capabilities,
     node: &NodeFacts,
 ) -> Result<Option<LinuxSeccomp>, SpecError> {
+    if security.privileged {
+        return Ok(None);
+    }
     let profile = match &security.seccomp {
         None | Some(ProfileSource::Unconfined) => return Ok(None),
-        Some(ProfileSource::RuntimeDefault) if security.privileged => return Ok(None),
         // A kernel without filters can still run what asked for no particular one.
         Some(ProfileSource::RuntimeDefault) if !node.seccomp => return Ok(None),
         Some(ProfileSource::RuntimeDefault) => runtime_default,

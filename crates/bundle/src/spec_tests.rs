@@ -11,7 +11,7 @@ use pinpod_model::{
 use serde_json::{Value, json};
 
 use crate::host::{DeviceKind, Devices, HostDevice};
-use crate::seccomp::Profile;
+use crate::seccomp::{Profile, localhost_file};
 use crate::user::ResolvedUser;
 use crate::{
     CgroupMode, ContainerInput, ImageDefaults, NamespacePaths, NodeFacts, PodFiles, PodInput,
@@ -503,14 +503,16 @@ fn seccomp_sources() {
     assert!(matches!(case.spec(), Err(SpecError::SeccompNotLoaded(_))));
     let profile = Profile::parse(r#"{"defaultAction": "SCMP_ACT_LOG"}"#).unwrap();
     case.localhost = Some(profile);
-    case.pod.security.privileged = true;
-    case.container.security.privileged = true;
     assert_eq!(
         case.json()["linux"]["seccomp"]["defaultAction"],
         "SCMP_ACT_LOG"
     );
     case.node.seccomp = false;
     assert!(matches!(case.spec(), Err(SpecError::SeccompOff)));
+    case.pod.security.privileged = true;
+    case.container.security.privileged = true;
+    assert_eq!(localhost_file(&case.container.security), None);
+    assert!(case.json()["linux"].get("seccomp").is_none());
 }
 
 #[test]
