@@ -80,7 +80,7 @@ fn shown(phase: ContainerPhase) -> ContainerSnapshot {
             additional_gids: vec![8, 9],
             ..Default::default()
         },
-        stop_signal: None,
+        stop_signal: container_config(Some(asked())).unwrap().stop_signal,
         log_path: Some("/var/log/pods/p/web/1.log".into()),
         bundle: "/run/pinpod/containers/0b".into(),
         created_at: 20,
