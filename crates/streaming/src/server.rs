@@ -1,0 +1,261 @@
+//! The server: one listener, URLs, and a bound on everything that a client can open.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pinpod_model::ContainerId;
+use pinpod_pod::{ContainerPhase, Engine, PodState};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::StreamError;
+use crate::http::answer;
+use crate::request::{
+    Action, AttachRequest, ExecRequest, PortForward, PortForwardRequest, RemoteCommand, Ticket,
+    Wanted, invalid, ports,
+};
+use crate::token::Tokens;
+
+/// Connections that may be without an upgrade at once; others wait to be accepted.
+const MAX_REQUESTS: usize = 256;
+/// Upgraded connections at once.
+const MAX_SESSIONS: usize = 1000;
+/// How long a client may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest request, in bytes.
+const MAX_REQUEST: usize = 16 << 10;
+/// How long the listener rests when a connection cannot be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections are given to end when the server is stopped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a server is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; port 0 means any that is free.
+    pub address: SocketAddr,
+    /// How long a connection may be without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// How long a client may take to open the streams that it needs.
+    pub setup_timeout: Duration,
+}
+
+impl Default for Config {
+    /// Loopback, any port; idle for four hours at most, as the kubelet has it; thirty seconds for
+    /// the streams.
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            idle_timeout: Duration::from_secs(4 * 3600),
+            setup_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What all connections use.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) config: Config,
+    pub(crate) tokens: Tokens<Ticket>,
+    pub(crate) sessions: Arc<Semaphore>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ending: CancellationToken,
+}
+
+/// Gives URLs and serves them. Cheap to clone; the listener ends with [`Server::stop`].
+#[derive(Debug, Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Listens and begins to serve.
+    ///
+    /// # Errors
+    /// [`StreamError::Bind`].
+    pub async fn bind(config: Config, engine: Engine) -> Result<Self, StreamError> {
+        let address = config.address;
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bound
+            .await
+            .map_err(|source| StreamError::Bind { address, source })?;
+        let shared = Arc::new(Shared {
+            engine,
+            config,
+            tokens: Tokens::default(),
+            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
+        });
+        shared.tasks.spawn(accept(shared.clone(), listener));
+        Ok(Self { shared, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the listener and every connection.
+    pub async fn stop(&self) {
+        self.shared.ending.cancel();
+        self.shared.tasks.close();
+        let ended = tokio::time::timeout(STOP_TIMEOUT, self.shared.tasks.wait()).await;
+        if ended.is_err() {
+            tracing::warn!("streaming connections did not end in time");
+        }
+    }
+
+    /// A URL at which the command is run in the container.
+    ///
+    /// # Errors
+    /// [`StreamError`]; nothing is started yet.
+    pub fn exec_url(&self, request: ExecRequest) -> Result<String, StreamError> {
+        if request.cmd.is_empty() {
+            return Err(invalid("cmd", "no command"));
+        }
+        let wanted = Wanted {
+            tty: request.tty,
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+        };
+        self.remote_command(&request.container_id, Action::Exec(request.cmd), wanted)
+    }
+
+    /// A URL at which the container's first process is attached to.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn attach_url(&self, request: AttachRequest) -> Result<String, StreamError> {
+        let wanted = Wanted {
+            tty: request.tty,
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+        };
+        self.remote_command(&request.container_id, Action::Attach, wanted)
+    }
+
+    /// A URL at which ports of the pod are forwarded.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn port_forward_url(&self, request: PortForwardRequest) -> Result<String, StreamError> {
+        let ports = ports(&request.ports)?;
+        let pod = self.shared.engine.pod(&request.pod_sandbox_id)?;
+        if pod.state != PodState::Ready {
+            return Err(StreamError::NotReady(pod.id.clone()));
+        }
+        self.issue(Ticket::PortForward(PortForward {
+            pod: pod.id.clone(),
+            netns: pod.namespaces.net.clone(),
+            ports,
+        }))
+    }
+
+    fn remote_command(
+        &self,
+        container: &str,
+        action: Action,
+        wanted: Wanted,
+    ) -> Result<String, StreamError> {
+        let wanted = wanted.check()?;
+        let container: ContainerId = {
+            let container = self.shared.engine.container(container)?;
+            if !matches!(container.phase, ContainerPhase::Running { .. }) {
+                return Err(StreamError::NotRunning(container.id.clone()));
+            }
+            container.id.clone()
+        };
+        self.issue(Ticket::RemoteCommand(RemoteCommand {
+            container,
+            action,
+            wanted,
+        }))
+    }
+
+    fn issue(&self, ticket: Ticket) -> Result<String, StreamError> {
+        let word = ticket.word();
+        let token = self.shared.tokens.issue(ticket, Instant::now())?;
+        Ok(format!("http://{}/{word}/{token}", reachable(self.address)))
+    }
+}
+
+/// The address that a client on this node uses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+    loop {
+        let next = async {
+            let permit = requests.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
+            () = shared.ending.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let tasks = shared.tasks.clone();
+                let shared = shared.clone();
+                tasks.spawn(async move {
+                    let ending = shared.ending.clone();
+                    tokio::select! {
+                        () = serve(shared, stream) => {}
+                        () = ending.cancelled() => {}
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a streaming connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves the one request of a connection.
+async fn serve(shared: Arc<Shared>, stream: TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a streaming connection was closed at once");
+        return;
+    }
+    let socket = stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
+    let service = service_fn(move |request| answer(shared.clone(), socket.clone(), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIMEOUT)
+        .max_buf_size(MAX_REQUEST)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a streaming request ended badly");
+    }
+}

@@ -1,0 +1,20 @@
+//! Streams as numbered channels of a WebSocket (RFC 6455), and SPDY inside of one.
+
+pub mod channel_frame;
+mod session;
+mod tunnel;
+
+pub(crate) use session::{Channels, SessionError, serve};
+pub(crate) use tunnel::tunnel;
+
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// The longest message that a client may send, in bytes.
+const MAX_MESSAGE: usize = 1 << 20;
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(16 << 10)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
+}
