@@ -12,6 +12,7 @@ mod request;
 mod sandboxes;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
@@ -73,21 +74,35 @@ impl Options {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    match measure(&Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command-line tool complains there")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("{error:#}");
+}
+
+async fn measure(options: &Options) -> anyhow::Result<()> {
     let cri = client::Cri::connect(&options.endpoint).await?;
     if options.asks(Part::Sandboxes) {
-        sandboxes::measure(&cri, &options).await?;
+        sandboxes::measure(&cri, options).await?;
     }
     if options.asks(Part::Many) {
-        many::measure(&cri, &options).await?;
+        many::measure(&cri, options).await?;
     }
     if options.asks(Part::Containers) {
-        containers::calls(&cri, &options).await?;
-        containers::lives(&cri, &options).await?;
+        containers::calls(&cri, options).await?;
+        containers::lives(&cri, options).await?;
     }
     if options.asks(Part::Monitors) {
-        containers::monitors(&cri, &options).await?;
+        containers::monitors(&cri, options).await?;
     }
     if let Some(image) = &options.pull
         && options.asks(Part::Pull)

@@ -41,6 +41,8 @@ pub(crate) struct Place<'a> {
 /// A pod of which there is only one with that name.
 pub(crate) fn pod(name: &str, kind: Kind, place: Place<'_>) -> api::PodSandboxConfig {
     let logs = place.logs.join(name);
+    // The kubelet names no host where the pod has the node's UTS namespace.
+    let hostname = if kind.host_network { "" } else { name };
     api::PodSandboxConfig {
         metadata: Some(api::PodSandboxMetadata {
             name: name.to_owned(),
@@ -48,7 +50,7 @@ pub(crate) fn pod(name: &str, kind: Kind, place: Place<'_>) -> api::PodSandboxCo
             namespace: "bench".to_owned(),
             attempt: 0,
         }),
-        hostname: name.to_owned(),
+        hostname: hostname.to_owned(),
         log_directory: logs.to_string_lossy().into_owned(),
         linux: Some(api::LinuxPodSandboxConfig {
             cgroup_parent: place.cgroup_parent.to_owned(),
