@@ -1,6 +1,7 @@
 //! The tables of the configuration and the keys in them.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use pinpod_model::CgroupDriver;
@@ -57,6 +58,13 @@ section! {
 
     /// Largest gRPC message received, in bytes.
     grpc_max_recv_msg_size: u32 = 80 * 1024 * 1024, check::message_size;
+
+    /// Address that exec, attach and port-forward are served on, over HTTP. The kubelet connects
+    /// to it, so loopback will do.
+    stream_address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), check::any;
+
+    /// Port of that address; 0 means any that is free.
+    stream_port: u16 = 0, check::any;
 }
 
 section! {
@@ -120,10 +128,6 @@ section! {
 
     /// Most processes of one container; -1 means no limit.
     pids_limit: i64 = -1, check::pids;
-
-    /// Shortest time in seconds that a container is given to end after its stop signal, where the
-    /// request gives less but not zero.
-    ctr_stop_timeout: u32 = 30, check::any;
 
     /// What the daemon logs: "error", "warn", "info", "debug" or "trace".
     log_level: LogLevel = LogLevel::Info, check::any;

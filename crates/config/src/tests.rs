@@ -131,7 +131,6 @@ fn values_out_of_range_are_refused() {
             "runtime",
             "additional_devices = [\"/dev/null\", \"/dev/zero:/dev/null\"]",
         ),
-        ("runtime", "ctr_stop_timeout = -1"),
         ("runtime.runtimes.runc", "container_create_timeout = 0"),
         ("network", "plugin_dirs = []"),
         ("image", "pinned_images = [\" \"]"),

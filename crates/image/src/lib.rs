@@ -41,6 +41,7 @@ pub use image::{ExecutionConfig, Image, ImageConfig, ImageUser, RootFs};
 pub use pinpod_layer_store::{
     Limits, RootfsError, RootfsOptions, RootfsSpec, RootfsUserNamespace, Usage,
 };
+pub use pinpod_registry::ShortNameMode;
 pub use settings::ImagesConfig;
 
 /// A pulled image.
@@ -100,7 +101,7 @@ impl Images {
             conf: config.registries_conf.clone(),
             conf_dir: config.registries_dir.clone(),
             auth_files: config.auth_file.iter().cloned().collect(),
-            ..RegistriesPaths::default()
+            short_name_mode: config.short_name_mode,
         };
         let registries = Registries::load(paths, ClientOptions::default());
         let registries = registries.map_err(OpenError::Registries)?;

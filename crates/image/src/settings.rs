@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pinpod_layer_store::Limits;
+use pinpod_registry::ShortNameMode;
 
 /// Settings of [`crate::Images`].
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub struct ImagesConfig {
     pub registries_conf: PathBuf,
     /// `registries.conf.d`, read after it in lexical order.
     pub registries_dir: PathBuf,
+    /// What an ambiguous short name means, over what `registries.conf` says.
+    pub short_name_mode: Option<ShortNameMode>,
     /// `auth.json` for pulls that bring no credentials.
     pub auth_file: Option<PathBuf>,
     /// Layers of one pull that are downloaded at the same time; at least one.
@@ -32,6 +35,7 @@ impl Default for ImagesConfig {
             root: PathBuf::from("/var/lib/pinpod"),
             registries_conf: PathBuf::from("/etc/containers/registries.conf"),
             registries_dir: PathBuf::from("/etc/containers/registries.conf.d"),
+            short_name_mode: None,
             auth_file: None,
             max_parallel_downloads: 3,
             pull_progress_timeout: Duration::ZERO,

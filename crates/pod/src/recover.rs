@@ -1,6 +1,6 @@
 //! After a restart: the records become drivers again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
     let dirs = RecordDirs::new(parts.settings.runroot());
     make_directory(&dirs.pods())?;
     make_directory(&dirs.containers())?;
+    let mut known = HashSet::new();
     let mut containers: HashMap<PodId, Vec<ContainerRecord>> = HashMap::new();
     for id in entries::<ContainerId>(&dirs.containers())? {
         match dirs.read_container(&id) {
@@ -34,6 +35,7 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
                 // What a container holds of its image is known again before anything can be
                 // removed.
                 parts.images.hold(&record.image, record.id.as_str());
+                known.insert(record.id.clone());
                 containers
                     .entry(record.pod.clone())
                     .or_default()
@@ -54,6 +56,7 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
             other => complain("pod sandbox", id.as_str(), other.map(drop)),
         }
     }
+    remove_lost_rootfs(parts, &known).await;
     for orphan in containers.into_values().flatten() {
         tracing::warn!(container = %orphan.id, pod = %orphan.pod, "its pod sandbox has no record");
     }
@@ -61,6 +64,17 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
         tracing::warn!(error = %Chain(&error), "cannot collect old network attachments");
     }
     Ok(())
+}
+
+/// Records end with a reboot, writable layers do not.
+async fn remove_lost_rootfs(parts: &Parts, known: &HashSet<ContainerId>) {
+    let lost = parts.images.rootfs_containers();
+    for container in lost.iter().filter(|container| !known.contains(container)) {
+        tracing::info!(%container, "removing the root file system of a container that is gone");
+        if let Err(error) = parts.images.remove_rootfs(container).await {
+            tracing::warn!(%container, error = %Chain(&error), "cannot remove it");
+        }
+    }
 }
 
 fn resume(

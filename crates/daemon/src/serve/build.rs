@@ -1,6 +1,7 @@
 //! Builds every part from the configuration, from the lowest up. Nothing is chosen after this.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,13 +30,16 @@ const UNFETCHED_GRACE: Duration = Duration::from_secs(120);
 /// Where a kubelet keeps seccomp profiles that pods name.
 const SECCOMP_DIR: &str = "/var/lib/kubelet/seccomp";
 
-/// The services of the socket, on top of everything.
+/// The services of the socket, on top of everything, and the server of their streams.
 ///
 /// # Errors
 /// If a part cannot be built: the text names it.
 pub(super) async fn router(
     config: &Config,
-) -> anyhow::Result<Router<Stack<DeadlineLayer, Identity>>> {
+) -> anyhow::Result<(
+    Router<Stack<DeadlineLayer, Identity>>,
+    pinpod_streaming::Server,
+)> {
     let node = pinpod_bundle::host::node_facts().context("cannot read what this node can do")?;
     tell_lacks(config, &node);
     let handlers = handlers(config).await;
@@ -51,12 +55,20 @@ pub(super) async fn router(
     })
     .await
     .context("cannot take up what a former daemon left")?;
-    let (runtime, image) = pinpod_cri_server::services(engine, images.clone(), network, report);
-    Ok(Server::builder()
+    let address = SocketAddr::new(config.api.stream_address, config.api.stream_port);
+    let streaming = pinpod_streaming::Config {
+        address,
+        ..pinpod_streaming::Config::default()
+    };
+    let streaming = pinpod_streaming::Server::bind(streaming, engine.clone()).await?;
+    let (runtime, image) =
+        pinpod_cri_server::services(engine, images.clone(), network, report, streaming.clone());
+    let router = Server::builder()
         .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(image)
-        .add_service(AdminServer::new(Admin { images })))
+        .add_service(AdminServer::new(Admin { images }));
+    Ok((router, streaming))
 }
 
 /// Opens the image store, which takes the lock of its directory.
@@ -71,6 +83,7 @@ pub(crate) async fn open_images(config: &Config) -> anyhow::Result<Images> {
         root: config.root.clone(),
         registries_conf: registries,
         registries_dir: drop_ins.into(),
+        short_name_mode: short_name_mode(config.image.short_name_mode),
         auth_file: given(&config.image.global_auth_file),
         pull_progress_timeout: config.image.pull_progress_timeout.0,
         pinned: config.image.pinned_images.clone(),
@@ -78,6 +91,14 @@ pub(crate) async fn open_images(config: &Config) -> anyhow::Result<Images> {
     };
     let opened = tokio::task::spawn_blocking(move || Images::open(images)).await?;
     opened.with_context(|| format!("cannot open the image store in {}", config.root.display()))
+}
+
+/// The default leaves the word to `registries.conf`, whose own default it is.
+fn short_name_mode(mode: pinpod_config::ShortNameMode) -> Option<pinpod_image::ShortNameMode> {
+    match mode {
+        pinpod_config::ShortNameMode::Enforcing => None,
+        pinpod_config::ShortNameMode::Disabled => Some(pinpod_image::ShortNameMode::Disabled),
+    }
 }
 
 /// A path that the configuration may leave empty.

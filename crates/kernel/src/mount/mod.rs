@@ -125,6 +125,20 @@ pub struct TmpfsOptions {
     pub noexec: bool,
 }
 
+/// Runs `work` on a thread of its own in a mount namespace of its own: what it mounts does not
+/// reach the caller's namespace, and ends with the thread.
+///
+/// # Errors
+/// No thread or no namespace can be made, or the mounts cannot be made private; then `work` did
+/// not run. Also when it panicked.
+pub fn in_private_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    crate::throwaway::run("pinpod-mnt", || {
+        crate::namespace::unshare_thread(rustix::thread::UnshareFlags::NEWNS)?;
+        make_private(Path::new("/"), true).map_err(io::Error::other)?;
+        Ok(work())
+    })?
+}
+
 /// Shows `source` at `target` too. Symbolic links at the end of `source` are followed, at the end
 /// of `target` they are not.
 ///

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -155,20 +154,5 @@ pub(crate) async fn unpack(
 
 /// Runs `work` in a mount namespace of its own, where mounts do not reach the machine's.
 pub(crate) fn in_mount_namespace(work: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            pinpod_kernel_test_unshare();
-            work();
-        });
-        thread.join().unwrap();
-    });
-}
-
-fn pinpod_kernel_test_unshare() {
-    #[allow(unsafe_code, reason = "this thread ends with the namespace")]
-    // SAFETY: no descriptor table is unshared, so none can go away under a user.
-    unsafe {
-        rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS).unwrap();
-    }
-    pinpod_kernel::mount::make_private(Path::new("/"), true).unwrap();
+    pinpod_kernel::mount::in_private_namespace(work).unwrap();
 }
