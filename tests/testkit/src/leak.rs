@@ -6,8 +6,19 @@ use std::path::Path;
 use crate::isolate::hierarchies;
 use crate::{Result, program, tree};
 
+/// Directories of pins, each mounted on itself, once, before the first pod.
+const PIN_DIRECTORIES: [&str; 5] = [
+    "/run/netns",
+    "/run/ipcns",
+    "/run/utsns",
+    "/run/userns",
+    "/run/pidns",
+];
+
 /// Files and directories that come with the first pod and stay, by purpose.
 const LASTING: [&str; 8] = [
+    // Notes about CNI attachments.
+    "/var/lib/pinpod/cni",
     // Locks and bookkeeping of CNI plugins and of iptables.
     "/run/xtables.lock",
     "/var/lib/cni/networks/pinpod",
@@ -16,7 +27,6 @@ const LASTING: [&str; 8] = [
     "/var/lib/cni/networks/pinpod/last_reserved_ip.1",
     "/var/lib/cni/networks",
     "/run/cni",
-    "/var/lib/cni/pinpod",
 ];
 
 /// Trees in which every file counts. Logs are the kubelet's to remove.
@@ -39,8 +49,15 @@ impl Snapshot {
             things: BTreeMap::new(),
         };
         snapshot.processes()?;
+        let mut pins = PIN_DIRECTORIES.to_vec();
         for point in tree::mount_points()? {
-            snapshot.add("mount", &point.display().to_string());
+            let point = point.display().to_string();
+            match pins.iter().position(|pin| *pin == point) {
+                Some(first) => {
+                    pins.swap_remove(first);
+                }
+                None => snapshot.add("mount", &point),
+            }
         }
         for hierarchy in hierarchies()? {
             let parent = hierarchy.join(cgroup_parent.trim_start_matches('/'));
@@ -101,7 +118,9 @@ impl Snapshot {
             let text = path.display().to_string();
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let overlay = text.starts_with(tree::WRITTEN) && !top.starts_with(tree::WRITTEN);
-            if wanted(is_dir) && !LASTING.contains(&text.as_str()) && !overlay {
+            let mut lasting = LASTING.iter().chain(&PIN_DIRECTORIES);
+            let lasting = lasting.any(|path| *path == text);
+            if wanted(is_dir) && !lasting && !overlay {
                 self.add(kind, &text);
             }
             if is_dir && !overlay {

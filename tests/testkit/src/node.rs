@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use hyper_util::rt::TokioIo;
 use pinpod_cri_api::runtime::v1::image_service_client::ImageServiceClient;
 use pinpod_cri_api::runtime::v1::runtime_service_client::RuntimeServiceClient;
@@ -69,7 +69,7 @@ where
         };
         outcome
             .await
-            .with_context(|| format!("daemon's log ends with:\n{}", log_end()))
+            .map_err(|error| anyhow!("{error:?}\n\nThe daemon's log ends with:\n{}", log_end()))
     })
 }
 
