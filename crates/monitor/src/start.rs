@@ -48,10 +48,9 @@ fn call<T, E: Into<io::Error>>(what: &'static str, result: Result<T, E>) -> Resu
 
 /// Becomes the monitor of the pod in `pod_dir` and returns when it may end.
 pub(crate) fn run(pod_dir: &Path) -> Result<(), StartError> {
-    // Started by hand it may lead a process group already, which is no session but as good.
-    if rustix::process::getsid(None).ok() != Some(rustix::process::getpid()) {
-        rustix::process::setsid().ok();
-    }
+    // Started by hand it may lead a process group already, which is no session but as good. Not
+    // asked for with getsid first: it is 0 where the session is one of an outer PID namespace.
+    rustix::process::setsid().ok();
     call("leave the working directory", rustix::process::chdir("/"))?;
     let me = rustix::process::getpid();
     call(
