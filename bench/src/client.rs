@@ -122,19 +122,21 @@ impl Cri {
         answer.context("RemoveContainer").map(drop)
     }
 
-    pub(crate) async fn pull(&self, reference: &str) -> anyhow::Result<()> {
+    /// The pulled image's identifier.
+    pub(crate) async fn pull(&self, reference: &str) -> anyhow::Result<String> {
         let request = api::PullImageRequest {
             image: Some(image(reference)),
             auth: None,
             sandbox_config: None,
         };
         let answer = self.image.clone().pull_image(request).await;
-        answer.context("PullImage").map(drop)
+        Ok(answer.context("PullImage")?.into_inner().image_ref)
     }
 
-    pub(crate) async fn remove_image(&self, reference: &str) -> anyhow::Result<()> {
+    /// Removes it under all of its names, as the kubelet does.
+    pub(crate) async fn remove_image(&self, id: &str) -> anyhow::Result<()> {
         let request = api::RemoveImageRequest {
-            image: Some(image(reference)),
+            image: Some(image(id)),
         };
         let answer = self.image.clone().remove_image(request).await;
         answer.context("RemoveImage").map(drop)

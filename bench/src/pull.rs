@@ -14,8 +14,8 @@ const PULLS: usize = 3;
 pub(crate) async fn measure(cri: &Cri, image: &str) -> anyhow::Result<()> {
     let mut times = Times::default();
     for _ in 0..PULLS {
-        times.of(cri.pull(image)).await?;
-        cri.remove_image(image).await?;
+        let id = times.of(cri.pull(image)).await?;
+        cri.remove_image(&id).await?;
     }
     report::time("PullImage p50", times.percentile(50));
     Ok(())
