@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::conf::{NetworkList, Version, plugin_type};
 use crate::conf_dir::chain;
 use crate::invoke::{Call, PluginError, Target, Verb};
-use crate::{AttachError, Network, capability, result};
+use crate::{AttachError, Network, capability, result, straggler};
 
 /// Name of a pod's interface.
 pub(crate) const IFNAME: &str = "eth0";
@@ -230,6 +230,7 @@ impl Network {
     /// for [`Network::detach`] and [`Network::gc`].
     async fn undo(&self, list: &NetworkList, attachment: &Attachment, reached: usize) {
         let pod = &attachment.pod_id;
+        straggler::end(pod).await;
         let errors = self
             .del(list, attachment, Some(&attachment.netns), reached)
             .await;

@@ -6,7 +6,7 @@ use pinpod_model::PodId;
 
 use crate::cache::Note;
 use crate::conf::NetworkList;
-use crate::{Attachment, DetachError, Network};
+use crate::{Attachment, DetachError, Network, straggler};
 
 /// A pod that shall lose its network.
 #[derive(Debug, Clone)]
@@ -52,6 +52,9 @@ impl Network {
                 self.current_list(pod)?
             }
         };
+        if attachment.result.is_none() {
+            straggler::end(pod).await;
+        }
         let netns = request.netns.as_ref().unwrap_or(&attachment.netns);
         let netns = is_pinned(netns).then_some(netns.as_path());
         let mut errors = self

@@ -26,6 +26,7 @@ mod invoke;
 mod quantity;
 mod result;
 mod status;
+mod straggler;
 mod watch;
 
 use std::path::PathBuf;

@@ -20,8 +20,8 @@ use pinpod_network::{
 };
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 9] = [
-    "first", "second", "fail", "busy", "die", "garbage", "hang", "stubborn", "sick",
+const PLUGINS: [&str; 10] = [
+    "first", "second", "fail", "busy", "die", "garbage", "hang", "stray", "stubborn", "sick",
 ];
 
 struct Node {
@@ -326,6 +326,33 @@ async fn an_abandoned_attach_is_undone_by_detach() {
         .unwrap();
     assert_eq!(node.called()[2..], ["DEL hang", "DEL first"]);
     assert_eq!(node.notes(), 0);
+}
+
+#[tokio::test]
+async fn a_plugin_that_runs_on_ends_before_del() {
+    let (node, network) = Node::with_types("1.0.0", &["stray"]);
+    let request = request();
+    let id = request.pod_id.as_str();
+    let attach = network.attach(&request);
+    let strays = || {
+        let commands = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+        commands.filter(|command| command.contains(id)).count()
+    };
+    tokio::time::timeout(Duration::from_millis(300), attach)
+        .await
+        .expect_err("it hangs");
+    assert_eq!(strays(), 1, "the group was killed, the stray was not");
+    network
+        .detach(&DetachRequest {
+            pod_id: request.pod_id.clone(),
+            netns: None,
+        })
+        .await
+        .unwrap();
+    assert_eq!(strays(), 0);
+    assert_eq!(node.called(), ["ADD stray", "DEL stray"]);
 }
 
 #[tokio::test]

@@ -18,6 +18,10 @@ case "$name-$CNI_COMMAND" in
     die-ADD) echo "panic: oops" >&2; exit 2 ;;
     garbage-ADD) echo "not json"; exit 0 ;;
     hang-ADD) sleep 1000 ;;
+    stray-ADD)
+        # Leaves the process group, as a plugin does whose daemon was killed.
+        setsid sh -c "sleep 1000; : $CNI_CONTAINERID" </dev/null >/dev/null 2>&1 &
+        sleep 1000 ;;
     stubborn-DEL)
         [ -e "$dir/relent" ] || say 999 "will not" "" ;;
     sick-STATUS)
