@@ -99,7 +99,7 @@ fn spawn(name: &str, id: &str, output: &File) -> Result<Option<ExitStatus>> {
     let mut child = Command::new("unshare")
         .args(["--mount", "--net", "--ipc", "--uts", "--pid", "--fork"])
         .args(["--kill-child", "--propagation", "private", "--"])
-        .args(["/bin/sh", "-c", INIT, "init"])
+        .args(["setsid", "/bin/sh", "-c", INIT, "init"])
         .arg(std::env::current_exe()?)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(MARK, id)
