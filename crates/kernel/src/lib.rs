@@ -6,6 +6,7 @@
 //! calls that change what a thread sees (`unshare`, `setns`) run on a thread that ends with them,
 //! so that no caller's thread is ever left in a pod's namespace.
 
+mod fork_exec;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;

@@ -1,15 +1,17 @@
 //! Starting `pinpod-init` as PID 1 of a new PID namespace.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, PipeReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::thread::UnshareFlags;
+use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::namespace::{EnterError, enter_here, unshare_thread};
+use crate::fork_exec::{EXEC, FAILED, ForkExec, fork_exec};
+use crate::namespace::{EnterError, enter_here};
 use crate::process::{self, ProcessError, ProcessIdentity};
 use crate::throwaway;
 
@@ -51,9 +53,9 @@ pub enum SpawnError {
     /// A namespace of the pod cannot be entered.
     #[error(transparent)]
     Enter(#[from] EnterError),
-    /// There can be no new PID namespace.
-    #[error("cannot make a PID namespace")]
-    Unshare(#[source] io::Error),
+    /// There can be no process in a new PID namespace, or none in its cgroup.
+    #[error("cannot fork pinpod-init")]
+    Fork(#[source] io::Error),
     /// The program cannot be run.
     #[error("cannot run {}", binary.display())]
     Exec {
@@ -101,82 +103,109 @@ pub fn spawn_pod_init(request: &PodInitRequest) -> Result<PodInit, SpawnError> {
     finish(request, ready, child)
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the place that starts programs inside of namespaces"
-)]
-fn start(request: &PodInitRequest) -> Result<(PipeReader, Child), SpawnError> {
+fn start(request: &PodInitRequest) -> Result<(PipeReader, Pid), SpawnError> {
     let own: Vec<&Path> = [&request.netns, &request.ipcns, &request.utsns]
         .into_iter()
         .filter_map(|path| path.as_deref())
         .collect();
     enter_here(&own)?;
-    let exec = |source| SpawnError::Exec {
-        binary: request.binary.clone(),
-        source,
+    let (reader, writer) = io::pipe().map_err(SpawnError::Fork)?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(SpawnError::Fork)?;
+    // A thread cannot enter a user namespace: the program does so itself, then makes the PID
+    // namespace and forks PID 1 into it as a child of ours.
+    let user = match &request.userns {
+        Some(path) => Some(File::open(path).map_err(|source| {
+            let path = path.clone();
+            SpawnError::Enter(EnterError::Open { path, source })
+        })?),
+        None => None,
     };
-    let (reader, writer) = io::pipe().map_err(SpawnError::Hear)?;
-    let mut command = Command::new(&request.binary);
-    command
-        .env_clear()
-        .current_dir("/")
-        .stdout(writer)
-        .stderr(Stdio::null());
-    match &request.userns {
-        // A thread cannot enter a user namespace: the program does so itself, then makes the PID
-        // namespace and forks PID 1 into it as a child of ours.
-        Some(path) => {
-            let file = fs::File::open(path).map_err(|source| {
-                let path = path.clone();
-                SpawnError::Enter(EnterError::Open { path, source })
-            })?;
-            command.arg("enter-user-namespace").stdin(file);
-        }
-        None => {
-            unshare_thread(UnshareFlags::NEWPID).map_err(SpawnError::Unshare)?;
-            command.stdin(Stdio::null());
-        }
-    }
-    // Dropping the command closes our copy of the writing end, so that the reader sees the end.
-    Ok((reader, command.spawn().map_err(exec)?))
+    let pid = fork_exec(&ForkExec {
+        program: &request.binary,
+        argument: user.is_some().then_some("enter-user-namespace"),
+        stdin: user.as_ref().unwrap_or(&null).as_fd(),
+        stdout: writer.as_fd(),
+        stderr: null.as_fd(),
+        cgroup_procs: &request.cgroup_procs,
+        pid_namespace: user.is_none(),
+    });
+    // Our copy of the writing end is closed on return, so that the reader sees the end.
+    Ok((reader, to_pid(pid.map_err(SpawnError::Fork)?)?))
 }
 
-fn finish(
-    request: &PodInitRequest,
-    ready: PipeReader,
-    mut child: Child,
-) -> Result<PodInit, SpawnError> {
+fn to_pid(pid: u32) -> Result<Pid, ProcessError> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    raw.ok_or(ProcessError::BadPid { pid })
+}
+
+/// Waits for the end of a child that has ended or is about to.
+fn wait(child: Pid) -> Result<ExitStatus, SpawnError> {
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(SpawnError::Hear(errno.into())),
+        }
+    }
+}
+
+fn finish(request: &PodInitRequest, ready: PipeReader, child: Pid) -> Result<PodInit, SpawnError> {
     let heard = hear(ready);
     let forked = heard.as_ref().ok().and_then(|answer| answer.forked);
+    let own = child.as_raw_nonzero().get().unsigned_abs();
+    let mut ended = None;
     let result = heard.and_then(|answer| match (answer.closed, answer.ready) {
-        (true, true) => hold(request, answer.forked.unwrap_or(child.id())),
-        // It closed its end without a word, so it has ended or is about to.
-        (true, false) => Err(SpawnError::Ended {
-            status: child.wait().map_err(SpawnError::Hear)?,
-        }),
+        (true, true) => hold(answer.forked.unwrap_or(own)),
+        // It closed its end without being ready, so it has ended or is about to.
+        (true, false) => {
+            let status = *ended.insert(wait(child)?);
+            Err(match answer.failed {
+                Some((step, source)) => failed_step(request, step, source),
+                None => SpawnError::Ended { status },
+            })
+        }
         (false, _) => Err(SpawnError::NotReady),
     });
     if let Some(pid) = forked {
         // The program that forked PID 1 has ended by itself.
-        child.wait().map_err(SpawnError::Hear)?;
+        if ended.is_none() {
+            wait(child)?;
+        }
         if result.is_err() {
             end_forked(pid)?;
         }
-    } else if result.is_err() {
-        // Both fail only for a child that has ended and been waited for above.
-        child.kill().ok();
-        child.wait().ok();
+    } else if result.is_err() && ended.is_none() {
+        rustix::process::kill_process(child, Signal::KILL)
+            .map_err(|errno| SpawnError::Hear(errno.into()))?;
+        wait(child)?;
     }
     result
 }
 
-/// What `pinpod-init` said: `R` when it is ready, `P` and a process id when it forked; and whether
-/// it closed its end, as it does right after.
+/// What went wrong between fork and exec.
+fn failed_step(request: &PodInitRequest, step: u8, source: io::Error) -> SpawnError {
+    let cgroup = usize::from(step).checked_sub(usize::from(EXEC) + 1);
+    match cgroup.and_then(|index| request.cgroup_procs.get(index)) {
+        Some(procs) => SpawnError::Cgroup {
+            procs: procs.clone(),
+            source,
+        },
+        None => SpawnError::Exec {
+            binary: request.binary.clone(),
+            source,
+        },
+    }
+}
+
+/// What `pinpod-init` said: `R` when it is ready, `P` and a process id when it forked, or
+/// [`FAILED`] when it never ran; and whether it closed its end, as it does right after.
 #[derive(Default)]
 struct Answer {
     closed: bool,
     ready: bool,
     forked: Option<u32>,
+    failed: Option<(u8, io::Error)>,
 }
 
 fn hear(mut reader: PipeReader) -> Result<Answer, SpawnError> {
@@ -212,21 +241,20 @@ fn parse_answer(mut bytes: &[u8]) -> Answer {
                 answer.forked = Some(u32::from_le_bytes([*a, *b, *c, *d]));
                 bytes = rest;
             }
+            [FAILED, step, a, b, c, d, rest @ ..] => {
+                let errno = i32::from_le_bytes([*a, *b, *c, *d]);
+                answer.failed = Some((*step, io::Error::from_raw_os_error(errno)));
+                bytes = rest;
+            }
             _ => return answer,
         }
     }
 }
 
-fn hold(request: &PodInitRequest, pid: u32) -> Result<PodInit, SpawnError> {
+fn hold(pid: u32) -> Result<PodInit, SpawnError> {
     let gone = || SpawnError::Hear(io::ErrorKind::NotFound.into());
     let identity = process::identify(pid)?.ok_or_else(gone)?;
     let pidfd = process::open_pidfd(&identity)?.ok_or_else(gone)?;
-    for procs in &request.cgroup_procs {
-        fs::write(procs, pid.to_string()).map_err(|source| SpawnError::Cgroup {
-            procs: procs.clone(),
-            source,
-        })?;
-    }
     Ok(PodInit { identity, pidfd })
 }
 
@@ -256,6 +284,9 @@ mod tests {
         ] {
             let answer = parse_answer(bytes);
             assert_eq!((answer.ready, answer.forked), (ready, forked), "{bytes:?}");
+            assert!(answer.failed.is_none(), "{bytes:?}");
         }
+        let (step, error) = parse_answer(b"E\x02\x0d\0\0\0").failed.unwrap();
+        assert_eq!((step, error.raw_os_error()), (2, Some(13)));
     }
 }

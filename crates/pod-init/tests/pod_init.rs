@@ -165,23 +165,68 @@ fn sigterm_ends_it_from_outside_only() {
     assert!(process::reap(identity.pid).unwrap());
 }
 
+/// A cgroup of its own in each hierarchy that has one by that name; version 1 and version 2 are
+/// joined in different ways.
+fn test_cgroups() -> Vec<PathBuf> {
+    let name = format!("pinpod-init-test-{}", std::process::id());
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies: &[&str] = match root.join("cgroup.procs").exists() {
+        true => &[""],
+        false => &["cpu", "pids", "unified"],
+    };
+    let groups = hierarchies.iter().map(|hierarchy| root.join(hierarchy));
+    let groups = groups.filter(|hierarchy| hierarchy.exists());
+    groups.map(|hierarchy| hierarchy.join(&name)).collect()
+}
+
 #[test]
-fn it_joins_cgroups() {
-    let group = PathBuf::from(format!(
-        "/sys/fs/cgroup/pids/pinpod-init-test-{}",
-        std::process::id()
-    ));
-    fs::create_dir(&group).unwrap();
-    let procs = group.join("cgroup.procs");
+fn it_is_born_in_its_cgroups() {
+    let groups = test_cgroups();
+    for group in &groups {
+        fs::create_dir(group).unwrap();
+    }
+    let procs: Vec<PathBuf> = groups
+        .iter()
+        .map(|group| group.join("cgroup.procs"))
+        .collect();
     let init = start(&PodInitRequest {
-        cgroup_procs: vec![procs.clone()],
+        cgroup_procs: procs.clone(),
         ..request()
     });
     let pid = init.0.identity.pid;
-    let members = fs::read_to_string(&procs).unwrap();
+    let members: Vec<String> = procs
+        .iter()
+        .map(|procs| fs::read_to_string(procs).unwrap())
+        .collect();
     drop(init);
-    until("the cgroup stays", || fs::remove_dir(&group).is_ok());
-    assert_eq!(members.trim(), pid.to_string());
+    for group in &groups {
+        until("the cgroup stays", || fs::remove_dir(group).is_ok());
+    }
+    for (members, procs) in members.iter().zip(&procs) {
+        assert_eq!(members.trim(), pid.to_string(), "{}", procs.display());
+    }
+}
+
+#[test]
+fn a_cgroup_that_takes_no_process_is_named() {
+    // A cgroup of version 1 has the file; this one refuses what is written to it.
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("tasks")).unwrap();
+    let procs = directory.path().join("cgroup.procs");
+    let error = spawn_pod_init(&PodInitRequest {
+        cgroup_procs: vec![procs.clone()],
+        ..request()
+    });
+    match error.unwrap_err() {
+        SpawnError::Cgroup {
+            procs: named,
+            source,
+        } => {
+            assert_eq!(named, procs);
+            assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
