@@ -37,11 +37,12 @@ pub fn services(
     images: Images,
     network: Network,
     node: NodeReport,
+    streaming: pinpod_streaming::Server,
 ) -> (
     RuntimeServiceServer<RuntimeService>,
     ImageServiceServer<ImageService>,
 ) {
-    let runtime = RuntimeService::new(engine, images.clone(), network, node);
+    let runtime = RuntimeService::new(engine, images.clone(), network, node, streaming);
     let images = ImageService::new(images);
     (
         RuntimeServiceServer::new(runtime)

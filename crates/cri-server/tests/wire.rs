@@ -81,7 +81,11 @@ async fn serve(directory: &Path) -> Channel {
         network: network.clone(),
     };
     let engine = Engine::recover(parts).await.unwrap();
-    let (runtime, image) = services(engine, images, network, report());
+    let streaming = pinpod_streaming::Config::default();
+    let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())
+        .await
+        .unwrap();
+    let (runtime, image) = services(engine, images, network, report(), streaming);
 
     let socket = directory.join("cri.sock");
     let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());

@@ -91,6 +91,7 @@ impl Refusal {
         let headers = answer.headers_mut();
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.insert(CONTENT_TYPE, text);
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         match self {
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));

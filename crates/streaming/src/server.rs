@@ -251,7 +251,6 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
         .max_buf_size(MAX_REQUEST)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;

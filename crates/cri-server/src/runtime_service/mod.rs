@@ -23,15 +23,23 @@ pub struct RuntimeService {
     images: Images,
     network: Network,
     node: NodeReport,
+    streaming: pinpod_streaming::Server,
 }
 
 impl RuntimeService {
-    pub(crate) fn new(engine: Engine, images: Images, network: Network, node: NodeReport) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        images: Images,
+        network: Network,
+        node: NodeReport,
+        streaming: pinpod_streaming::Server,
+    ) -> Self {
         Self {
             engine,
             images,
             network,
             node,
+            streaming,
         }
     }
 }
@@ -91,9 +99,9 @@ runtime_service! {
     "ReopenContainerLog" reopen_container_log(cri::ReopenContainerLogRequest) -> cri::ReopenContainerLogResponse = container::reopen_log;
 
     "ExecSync" exec_sync(cri::ExecSyncRequest) -> cri::ExecSyncResponse = exec::exec_sync;
-    "Exec" exec(cri::ExecRequest) -> cri::ExecResponse;
-    "Attach" attach(cri::AttachRequest) -> cri::AttachResponse;
-    "PortForward" port_forward(cri::PortForwardRequest) -> cri::PortForwardResponse;
+    "Exec" exec(cri::ExecRequest) -> cri::ExecResponse = exec::exec;
+    "Attach" attach(cri::AttachRequest) -> cri::AttachResponse = exec::attach;
+    "PortForward" port_forward(cri::PortForwardRequest) -> cri::PortForwardResponse = exec::port_forward;
 
     "ContainerStats" container_stats(cri::ContainerStatsRequest) -> cri::ContainerStatsResponse;
     "ListContainerStats" list_container_stats(cri::ListContainerStatsRequest) -> cri::ListContainerStatsResponse;

@@ -74,6 +74,7 @@ impl EndSignal {
 #[derive(Debug)]
 pub(crate) struct Server {
     end: oneshot::Sender<()>,
+    streaming: pinpod_streaming::Server,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     _socket: socket::Socket,
     _lock: lock::Lock,
@@ -88,7 +89,7 @@ impl Server {
         // The image store takes the lock of `root` itself.
         let lock = lock::take(&config.runroot)?;
         let (socket, listener) = socket::bind(&config.api.listen)?;
-        let router = build::router(config).await?;
+        let (router, streaming) = build::router(config).await?;
         let (end, ended) = oneshot::channel::<()>();
         let serving =
             router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
@@ -97,6 +98,7 @@ impl Server {
             });
         Ok(Self {
             end,
+            streaming,
             task: tokio::spawn(serving),
             _socket: socket,
             _lock: lock,
@@ -109,6 +111,7 @@ impl Server {
     /// If serving had failed.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         drop(self.end);
+        self.streaming.stop().await;
         let abort = self.task.abort_handle();
         match tokio::time::timeout(DRAIN, self.task).await {
             Ok(served) => Ok(served.context("the serving task")??),

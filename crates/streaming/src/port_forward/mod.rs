@@ -3,6 +3,8 @@
 mod connect;
 mod copy;
 mod spdy;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 pub(crate) use spdy::run as run_spdy;

@@ -28,7 +28,11 @@ pub(crate) async fn run(
     }
 }
 
-async fn serve(what: &PortForward, setup: Duration, mut opened: mpsc::Receiver<OpenStream>) {
+pub(super) async fn serve(
+    what: &PortForward,
+    setup: Duration,
+    mut opened: mpsc::Receiver<OpenStream>,
+) {
     let mut halves = Halves::default();
     let mut running = JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);

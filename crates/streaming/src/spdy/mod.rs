@@ -10,5 +10,9 @@ mod dictionary;
 pub mod frame;
 pub mod header_block;
 mod session;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+pub(crate) mod test_client;
 
 pub(crate) use session::{OpenStream, serve};
