@@ -230,10 +230,8 @@ impl Network {
     /// for [`Network::detach`] and [`Network::gc`].
     async fn undo(&self, list: &NetworkList, attachment: &Attachment, reached: usize) {
         let pod = &attachment.pod_id;
-        straggler::end(pod).await;
-        let errors = self
-            .del(list, attachment, Some(&attachment.netns), reached)
-            .await;
+        let netns = Some(attachment.netns.as_path());
+        let errors = self.del_half(list, attachment, netns, reached).await;
         if errors.is_empty()
             && let Err(error) = self.shared.cache.remove(pod)
         {
@@ -242,6 +240,24 @@ impl Network {
         for error in errors {
             tracing::warn!(%pod, error = chain(&error), "CNI attachment that failed is not undone");
         }
+    }
+
+    /// Undoes an ADD that did not end, once nothing of it runs any more. A plugin that was stopped
+    /// half-way may fail its DEL over what it had not set up yet, and gets past that the second
+    /// time.
+    pub(crate) async fn del_half(
+        &self,
+        list: &NetworkList,
+        attachment: &Attachment,
+        netns: Option<&Path>,
+        reached: usize,
+    ) -> Vec<PluginError> {
+        straggler::end(&attachment.pod_id, self.shared.config.deadlines.add).await;
+        let errors = self.del(list, attachment, netns, reached).await;
+        if errors.is_empty() {
+            return errors;
+        }
+        self.del(list, attachment, netns, reached).await
     }
 
     /// Runs DEL of the first `reached` plugins, last one first, going on past errors.

@@ -6,7 +6,7 @@ use pinpod_model::PodId;
 
 use crate::cache::Note;
 use crate::conf::NetworkList;
-use crate::{Attachment, DetachError, Network, straggler};
+use crate::{Attachment, DetachError, Network};
 
 /// A pod that shall lose its network.
 #[derive(Debug, Clone)]
@@ -52,15 +52,15 @@ impl Network {
                 self.current_list(pod)?
             }
         };
-        if attachment.result.is_none() {
-            straggler::end(pod).await;
-        }
         let netns = request.netns.as_ref().unwrap_or(&attachment.netns);
         let netns = is_pinned(netns).then_some(netns.as_path());
-        let mut errors = self
-            .del(&list, &attachment, netns, list.plugins().len())
-            .await
-            .into_iter();
+        let count = list.plugins().len();
+        let errors = if attachment.result.is_some() {
+            self.del(&list, &attachment, netns, count).await
+        } else {
+            self.del_half(&list, &attachment, netns, count).await
+        };
+        let mut errors = errors.into_iter();
         match errors.next() {
             None => cache.remove(pod).map_err(cache_error),
             Some(source) => Err(DetachError::Plugin {

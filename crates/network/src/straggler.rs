@@ -10,19 +10,30 @@ use std::time::{Duration, Instant};
 use pinpod_model::PodId;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// How long killed processes are waited for; DEL runs then all the same.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that plugins are left to end by themselves. One that is killed half-way leaves what
+/// its own DEL may not understand, so they get time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Kills the plugins that run for a pod and waits until they are gone.
-pub(crate) async fn end(pod: &PodId) {
+/// How long killed ones are waited for; DEL runs then all the same.
+const AFTER_KILL: Duration = Duration::from_secs(5);
+
+/// Waits until no plugin runs for a pod any more; kills those that still do after `deadline`.
+pub(crate) async fn end(pod: &PodId, deadline: Duration) {
     let mark = format!("CNI_CONTAINERID={pod}").into_bytes();
-    let end = Instant::now() + PATIENCE;
+    let begin = Instant::now();
+    let patience = deadline.min(PATIENCE);
+    let mut killed = false;
     loop {
+        let kill = begin.elapsed() >= patience;
         let mark = mark.clone();
-        let killed = tokio::task::spawn_blocking(move || kill_marked(&mark)).await;
-        match killed {
+        let found = tokio::task::spawn_blocking(move || look(&mark, kill)).await;
+        match found {
             Ok(Ok(0)) => return,
-            Ok(Ok(count)) => tracing::debug!(%pod, count, "killed CNI plugins that ran on"),
+            Ok(Ok(count)) if kill && !killed => {
+                tracing::warn!(%pod, count, "killed CNI plugins that ran on");
+                killed = true;
+            }
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%pod, %error, "cannot look for CNI plugins that run on");
                 return;
@@ -30,16 +41,16 @@ pub(crate) async fn end(pod: &PodId) {
             // Only when the runtime shuts down.
             Err(_) => return,
         }
-        if Instant::now() > end {
+        if begin.elapsed() > patience + AFTER_KILL {
             tracing::warn!(%pod, "CNI plugins run on after SIGKILL");
             return;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Kills every process whose environment holds `mark`, and returns how many there were.
-fn kill_marked(mark: &[u8]) -> io::Result<usize> {
+/// Counts the processes whose environment holds `mark`, and kills them when told to.
+fn look(mark: &[u8], kill: bool) -> io::Result<usize> {
     let mut count = 0;
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -50,11 +61,12 @@ fn kill_marked(mark: &[u8]) -> io::Result<usize> {
         if !is_marked(pid, mark) {
             continue;
         }
+        count += 1;
         // The number may be another process's by now, so it is looked at again once it is held.
-        if let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        if kill
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
             && is_marked(pid, mark)
         {
-            count += 1;
             pidfd_send_signal(process, Signal::KILL).ok();
         }
     }

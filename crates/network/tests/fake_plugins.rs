@@ -275,7 +275,7 @@ async fn a_failed_add_is_undone_and_says_why() {
         let called = node.called();
         if plugin == "absent" {
             // Its DEL cannot be run either, so the note stays for the time when it is there.
-            assert_eq!(called, ["ADD first", "DEL first"]);
+            assert_eq!(called, ["ADD first", "DEL first", "DEL first"]);
             assert_eq!(node.notes(), 1);
         } else {
             assert_eq!(
