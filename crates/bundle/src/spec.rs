@@ -8,8 +8,10 @@ use crate::input::SpecInput;
 use crate::{SpecError, capabilities, devices, masked, mounts, namespaces, process, resources};
 use crate::{seccomp, selinux};
 
-/// The version of the OCI runtime spec that is written.
-const OCI_VERSION: &str = "1.2.0";
+/// The version of the OCI runtime spec that is declared: the newest that all runtimes in use take
+/// (crun 1.8 refuses others). Newer fields are written where they are asked for; a runtime that does
+/// not know one ignores it, and `features` says which one knows.
+const OCI_VERSION: &str = "1.0.2";
 
 /// The runtime spec of a container: the content of `config.json` in its bundle.
 ///

@@ -571,7 +571,7 @@ fn the_rest() {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();
     let spec = case.json();
-    assert_eq!(spec["ociVersion"], "1.2.0");
+    assert_eq!(spec["ociVersion"], "1.0.2");
     assert_eq!(spec["hostname"], "pod-host");
     assert_eq!(spec["linux"]["resources"]["pids"]["limit"], 100);
     assert_eq!(

@@ -82,9 +82,7 @@ async fn serve(directory: &Path) -> Channel {
     };
     let engine = Engine::recover(parts).await.unwrap();
     let streaming = pinpod_streaming::Config::default();
-    let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())
-        .await
-        .unwrap();
+    let streaming = pinpod_streaming::Server::bind(streaming, engine.clone()).unwrap();
     let (runtime, image) = services(engine, images, network, report(), streaming);
 
     let socket = directory.join("cri.sock");

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -30,6 +30,27 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<O
     Err(Errno::AGAIN.into())
 }
 
+/// Makes a directory and those above it that are missing (0755), as if the directory of `root` were
+/// `/`: no symbolic link leads out. One that is there already is fine.
+///
+/// # Errors
+/// As of `mkdirat` and `openat2`; something else than a directory is in the way.
+pub fn create_directories_in_root(root: impl AsFd, path: &Path) -> io::Result<()> {
+    let mut made = PathBuf::from("/");
+    for part in path.components() {
+        let Component::Normal(name) = part else {
+            continue;
+        };
+        let parent = open_in_root(&root, &made, OFlags::PATH | OFlags::DIRECTORY)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        made.push(name);
+    }
+    open_in_root(&root, &made, OFlags::PATH | OFlags::DIRECTORY).map(drop)
+}
+
 /// How often a resolution may race with renames before it is given up.
 const RACES: u32 = 32;
 
@@ -51,6 +72,21 @@ mod tests {
     use std::fs::{self, File};
     use std::io::Read;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn directories_are_made_below_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        symlink("/elsewhere", dir.path().join("link")).unwrap();
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        create_directories_in_root(&root, Path::new("/a/b/c")).unwrap();
+        create_directories_in_root(&root, Path::new("/a/b")).unwrap();
+        create_directories_in_root(&root, Path::new("/link/x")).unwrap();
+        assert!(dir.path().join("a/b/c").is_dir());
+        assert!(dir.path().join("elsewhere/x").is_dir());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(create_directories_in_root(&root, Path::new("/file/x")).is_err());
+    }
 
     #[test]
     fn links_stay_below_the_root() {

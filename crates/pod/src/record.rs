@@ -43,7 +43,7 @@ pub(crate) const VERSION: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PodPhase {
-    /// Being made; not shown to clients. Found after a crash, it is torn down.
+    /// Being made; not shown to clients. Found after a crash, it is undone.
     Creating,
     /// Usable.
     Ready,

@@ -10,7 +10,8 @@ use pinpod_model::{ContainerId, PodId};
 
 use crate::driver::{self, Chain};
 use crate::index::Index;
-use crate::record::{ContainerRecord, PodRecord, RecordDirs, VERSION};
+use crate::record::{ContainerRecord, PodPhase, PodRecord, RecordDirs, VERSION};
+use crate::sandbox;
 use crate::settings::Parts;
 
 /// The directories of the records cannot be used.
@@ -49,6 +50,12 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
         match dirs.read_pod(&id) {
             Ok(Some(record)) if record.version == VERSION => {
                 pods.push(id.clone());
+                if record.phase == PodPhase::Creating {
+                    // Nobody has seen it, so its key must be free: whoever asks again gets a new one.
+                    let parts = Arc::clone(parts);
+                    tokio::spawn(async move { sandbox::abandon(&parts, &record).await });
+                    continue;
+                }
                 let mut of_pod = containers.remove(&id).unwrap_or_default();
                 of_pod.sort_by_key(|container| container.created_at);
                 resume(parts, index, record, of_pod);

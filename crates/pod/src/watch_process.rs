@@ -41,18 +41,26 @@ pub(crate) async fn gone(identity: ProcessIdentity) {
     }
 }
 
+/// How a container ended, if its monitor has noted that it did.
+pub(crate) fn noted_exit(bundle: &Path) -> Option<Exit> {
+    match pinpod_record::read_json::<pinpod_monitor_api::Exit>(&bundle.join(EXIT_FILE)) {
+        Ok(exit) => exit.map(Exit::from),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "cannot read how a container ended");
+            None
+        }
+    }
+}
+
 /// How a container ended whose monitor is gone: what the monitor wrote before it died, or that
 /// nobody knows.
 pub(crate) fn exit_of_unwatched(bundle: &Path) -> Exit {
-    match pinpod_record::read_json::<pinpod_monitor_api::Exit>(&bundle.join(EXIT_FILE)) {
-        Ok(Some(exit)) => exit.into(),
-        Ok(None) | Err(_) => Exit {
-            code: 255,
-            finished_at: now(),
-            oom_killed: false,
-            message: "its monitor ended before it, so the exit code is not known".to_owned(),
-        },
-    }
+    noted_exit(bundle).unwrap_or_else(|| Exit {
+        code: 255,
+        finished_at: now(),
+        oom_killed: false,
+        message: "its monitor ended before it, so the exit code is not known".to_owned(),
+    })
 }
 
 impl From<pinpod_monitor_api::Exit> for Exit {

@@ -2,15 +2,16 @@
 //! hung up while nothing is read from it.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// How often is looked.
 const TICK: Duration = Duration::from_secs(5);
@@ -33,12 +34,11 @@ pub(crate) struct Activity {
     begun: Instant,
     /// Milliseconds from `begun` to the last progress.
     last: AtomicU64,
-    /// A second descriptor of the connection's socket.
-    socket: Option<Arc<OwnedFd>>,
+    socket: Arc<TcpStream>,
 }
 
 impl Activity {
-    pub(crate) fn new(socket: Option<Arc<OwnedFd>>) -> Arc<Self> {
+    pub(crate) fn new(socket: Arc<TcpStream>) -> Arc<Self> {
         Arc::new(Self {
             begun: Instant::now(),
             last: AtomicU64::new(0),
@@ -67,15 +67,67 @@ impl Activity {
     }
 
     fn is_hung_up(&self) -> bool {
-        let Some(socket) = &self.socket else {
-            return false;
-        };
-        let mut fds = [PollFd::new(&**socket, PollFlags::RDHUP)];
+        let mut fds = [PollFd::new(&*self.socket, PollFlags::RDHUP)];
         let at_once = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
         matches!(poll(&mut fds, Some(&at_once)), Ok(count) if count > 0)
+    }
+}
+
+/// A client's socket, of which others may hold a share to look at it: with a descriptor less than a
+/// duplicate would take.
+#[derive(Debug)]
+pub(crate) struct Socket(Arc<TcpStream>);
+
+impl Socket {
+    pub(crate) fn new(socket: Arc<TcpStream>) -> Self {
+        Self(socket)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(context))?;
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(context))?;
+            match self.0.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(rustix::net::shutdown(&*self.0, Shutdown::Write)?))
     }
 }
 
@@ -132,29 +184,45 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    async fn pair() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(listener.accept(), far);
+        (Arc::new(near.unwrap().0), far.unwrap())
+    }
+
+    #[tokio::test]
     async fn silence_ends_a_connection_and_bytes_keep_it() {
-        let (near, mut far) = tokio::io::duplex(16);
-        let activity = Activity::new(None);
-        let mut watched = Watched::new(near, activity.clone());
-        far.write_all(b"x").await.unwrap();
-        watched.read_u8().await.unwrap();
-        // The clock of `Instant` is the real one; only the sleeps are skipped.
-        let idle = Duration::from_millis(200);
+        let (near, mut far) = pair().await;
+        let activity = Activity::new(near.clone());
+        let mut watched = Watched::new(Socket::new(near), activity.clone());
+        let idle = Duration::from_millis(400);
         let begun = Instant::now();
-        assert_eq!(activity.useless(idle).await, Useless::Idle);
-        assert!(begun.elapsed() >= Duration::from_millis(190));
+        let talking = async {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                far.write_all(b"x").await.unwrap();
+                watched.read_u8().await.unwrap();
+                watched.write_u8(b'y').await.unwrap();
+                far.read_u8().await.unwrap();
+            }
+        };
+        let (ended, ()) = tokio::join!(activity.useless(idle), talking);
+        assert_eq!(ended, Useless::Idle);
+        assert!(begun.elapsed() >= Duration::from_millis(1100));
     }
 
     #[tokio::test]
     async fn a_client_that_hung_up_shows() {
-        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let activity = Activity::new(Some(Arc::new(near.into())));
+        let (near, mut far) = pair().await;
+        let activity = Activity::new(near);
+        far.write_all(b"unread").await.unwrap();
         assert!(!activity.is_hung_up());
-        drop(far);
+        far.shutdown().await.unwrap();
         assert!(activity.is_hung_up());
     }
 }

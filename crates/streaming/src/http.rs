@@ -1,7 +1,6 @@
 //! HTTP requests: from the URL to an upgraded connection, or to the reason why not.
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::activity::{Activity, Watched};
@@ -34,7 +34,7 @@ const TUNNEL_BUFFER: usize = 64 << 10;
 /// Answers one request; an upgraded connection is served by a task of its own.
 pub(crate) async fn answer(
     shared: Arc<Shared>,
-    socket: Option<Arc<OwnedFd>>,
+    socket: Arc<TcpStream>,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let prepared = prepare(&shared, &request);
@@ -196,12 +196,7 @@ fn switching(agreement: &Agreement) -> Answer {
     answer
 }
 
-async fn serve(
-    shared: &Shared,
-    session: Session,
-    upgrade: OnUpgrade,
-    socket: Option<Arc<OwnedFd>>,
-) {
+async fn serve(shared: &Shared, session: Session, upgrade: OnUpgrade, socket: Arc<TcpStream>) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {

@@ -1,7 +1,6 @@
 //! The server: one listener, URLs, and a bound on everything that a client can open.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +9,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pinpod_model::ContainerId;
 use pinpod_pod::{ContainerPhase, Engine, PodState};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::StreamError;
+use crate::activity::Socket;
 use crate::http::answer;
 use crate::request::{
     Action, AttachRequest, ExecRequest, PortForward, PortForwardRequest, RemoteCommand, Ticket,
@@ -24,11 +24,13 @@ use crate::request::{
 use crate::token::Tokens;
 
 /// Connections that may be without an upgrade at once; others wait to be accepted.
-const MAX_REQUESTS: usize = 256;
+const MAX_REQUESTS: usize = 512;
 /// Upgraded connections at once.
 const MAX_SESSIONS: usize = 1000;
 /// How long a client may take to send its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
 /// The longest request, in bytes.
 const MAX_REQUEST: usize = 16 << 10;
 /// How long the listener rests when a connection cannot be accepted.
@@ -78,20 +80,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens and begins to serve.
+    /// Listens and begins to serve, on the tokio runtime that it is called in.
     ///
     /// # Errors
     /// [`StreamError::Bind`].
-    pub async fn bind(config: Config, engine: Engine) -> Result<Self, StreamError> {
+    pub fn bind(config: Config, engine: Engine) -> Result<Self, StreamError> {
         let address = config.address;
-        let bound = async {
-            let listener = TcpListener::bind(address).await?;
+        let bind = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // A port that is given can be taken again at once after a restart.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
-        let (listener, address) = bound
-            .await
-            .map_err(|source| StreamError::Bind { address, source })?;
+        let (listener, address) = bind().map_err(|source| StreamError::Bind { address, source })?;
         let shared = Arc::new(Shared {
             engine,
             config,
@@ -245,13 +252,14 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         tracing::debug!(%error, "a streaming connection was closed at once");
         return;
     }
-    let socket = stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
-    let service = service_fn(move |request| answer(shared.clone(), socket.clone(), request));
+    let stream = Arc::new(stream);
+    let socket = Socket::new(stream.clone());
+    let service = service_fn(move |request| answer(shared.clone(), stream.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
         .max_buf_size(MAX_REQUEST)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(socket), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {

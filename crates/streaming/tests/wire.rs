@@ -54,7 +54,7 @@ async fn serve(directory: &Path) -> Server {
         }),
     });
     let engine = engine.await.unwrap();
-    Server::bind(Config::default(), engine).await.unwrap()
+    Server::bind(Config::default(), engine).unwrap()
 }
 
 /// The whole answer to a request, up to the end of the connection.

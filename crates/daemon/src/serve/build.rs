@@ -60,7 +60,7 @@ pub(super) async fn router(
         address,
         ..pinpod_streaming::Config::default()
     };
-    let streaming = pinpod_streaming::Server::bind(streaming, engine.clone()).await?;
+    let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())?;
     let (runtime, image) =
         pinpod_cri_server::services(engine, images.clone(), network, report, streaming.clone());
     let router = Server::builder()

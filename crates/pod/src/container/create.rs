@@ -12,6 +12,7 @@ use pinpod_bundle::{
 };
 use pinpod_image::{Image, RootfsOptions};
 use pinpod_kernel::namespace::{self, NamespaceKind};
+use pinpod_kernel::path::create_directories_in_root;
 use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{ContainerConfig, ContainerId, PidMode};
 use pinpod_monitor_api::{ClientError, CreateContainer, OomFile};
@@ -162,6 +163,7 @@ fn write_spec(
     let bundle = context.dirs.container(&record.id);
     let rootfs = bundle.join("rootfs");
     let defaults = image_defaults(image);
+    make_volumes(&rootfs, &defaults.volumes)?;
     record.user = user::resolve(&rootfs, &record.config.security, &defaults.user)?;
     let localhost = localhost_profile(context, &record.config)?;
     let devices = host::container_devices(
@@ -218,6 +220,26 @@ fn write_spec(
     let text = serde_json::to_vec(&spec).map_err(io::Error::from);
     text.and_then(|text| std::fs::write(&path, text))
         .map_err(|source| FileError { path, source })?;
+    Ok(())
+}
+
+/// Directories that the image declares as volumes exist, as CRI-O's `image_volumes = "mkdir"` makes
+/// them: in the writable layer, and gone with the container.
+fn make_volumes(rootfs: &Path, volumes: &[String]) -> Result<(), FileError> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let failed = |source: io::Error| FileError {
+        path: rootfs.to_owned(),
+        source,
+    };
+    let root = std::fs::File::open(rootfs).map_err(failed)?;
+    for volume in volumes {
+        create_directories_in_root(&root, Path::new(volume)).map_err(|source| FileError {
+            path: rootfs.join(volume.trim_start_matches('/')),
+            source,
+        })?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! StartContainer and UpdateContainerResources.
 
 use pinpod_model::{ContainerId, LinuxResources};
+use pinpod_oci_runtime::Status;
 
 use super::Context;
 use crate::error::{ContainerError, FileError};
@@ -12,6 +13,21 @@ pub(crate) async fn start(context: &Context, id: &ContainerId) -> Result<(), Con
         .handler()
         .ok_or_else(|| ContainerError::NoHandler(context.handler.clone()))?;
     Ok(handler.runtime.start(id).await?)
+}
+
+/// Whether a container that is noted as created was started. For recovery only: in the daemon's
+/// life its own record is the truth.
+pub(crate) async fn is_started(context: &Context, id: &ContainerId) -> bool {
+    let Some(handler) = context.handler() else {
+        return false;
+    };
+    match handler.runtime.state(id).await {
+        Ok(state) => state.status == Status::Running,
+        Err(error) => {
+            tracing::warn!(container = %id, %error, "the OCI runtime does not tell its state");
+            false
+        }
+    }
 }
 
 /// Sets new limits; a limit that the request leaves out stays.

@@ -501,13 +501,20 @@ impl Driver {
         }
     }
 
-    /// After a restart: containers that were being made are undone, the others are asked after.
+    /// After a restart: containers that were being made are undone, those that ended meanwhile are
+    /// known as ended before anyone can ask, the others are asked after.
     pub(super) fn take_up_containers(&mut self) {
         for index in 0..self.slots.len() {
-            match self.slots[index].record.phase {
-                ContainerPhase::Creating => self.begin_remove(index, None),
-                ContainerPhase::Created { .. } | ContainerPhase::Running { .. } => {}
-                ContainerPhase::Exited { .. } => {}
+            let slot = &self.slots[index];
+            let id = slot.record.id.clone();
+            if slot.record.phase == ContainerPhase::Creating {
+                self.begin_remove(index, None);
+            } else if slot.record.phase.process().is_some()
+                && let Some(exit) = watch_process::noted_exit(&slot.bundle)
+            {
+                self.container_exited(&id, exit);
+            } else if matches!(slot.record.phase, ContainerPhase::Created { .. }) {
+                self.ask_whether_started(id);
             }
         }
         if self
@@ -523,6 +530,31 @@ impl Driver {
                     tell(&outbox, Event::MonitorGone);
                 }
             });
+        }
+    }
+
+    /// A crash between a start and its record leaves a running container that is noted as created.
+    fn ask_whether_started(&self, id: ContainerId) {
+        let context = self.context();
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            if container::is_started(&context, &id).await {
+                tell(&outbox, Event::FoundStarted(id));
+            }
+        });
+    }
+
+    pub(super) fn container_found_started(&mut self, id: &ContainerId) {
+        let Some(index) = self.slots.iter().position(|slot| slot.record.id == *id) else {
+            return;
+        };
+        let phase = &mut self.slots[index].record.phase;
+        if let ContainerPhase::Created { process } = *phase {
+            *phase = ContainerPhase::Running {
+                process,
+                started_at: sandbox::now(),
+            };
+            self.write_container(index);
         }
     }
 

@@ -83,6 +83,8 @@ pub(crate) enum Event {
         id: ContainerId,
         result: Result<(), ContainerError>,
     },
+    /// After a restart: a container that is noted as created runs.
+    FoundStarted(ContainerId),
     /// A stop cannot go on; its success shows as the exit.
     StopFailed {
         id: ContainerId,

@@ -227,6 +227,7 @@ impl Driver {
             Event::InitExited => self.init_exited(),
             Event::ContainerCreated { id, result } => self.container_created(&id, result),
             Event::ContainerUnfetched(id) => self.container_unfetched(&id),
+            Event::FoundStarted(id) => self.container_found_started(&id),
             Event::Started { id, result } => self.container_started(&id, result),
             Event::StopFailed { id, error } => self.container_stop_failed(&id, error),
             Event::Exited { id, exit } => self.container_exited(&id, exit),

@@ -18,7 +18,7 @@ use crate::record::{PodPhase, PodRecord, VERSION};
 use crate::settings::Parts;
 use crate::snapshot::{NamespaceFiles, UnixNanos};
 
-pub(crate) use run::{blocking, run};
+pub(crate) use run::{abandon, blocking, run};
 pub(crate) use teardown::{Undo, end_cgroup, remove_directory, remove_tree, teardown};
 
 /// Refuses what can be refused before anything is reserved.

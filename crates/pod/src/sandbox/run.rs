@@ -30,7 +30,7 @@ pub(crate) async fn run(
 ) -> (PodRecord, Result<(), RunPodError>) {
     let result = steps(parts, &mut record).await;
     if result.is_err() {
-        undo(parts, &record).await;
+        abandon(parts, &record).await;
     }
     (record, result)
 }
@@ -49,10 +49,10 @@ async fn steps(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError>
     Ok(())
 }
 
-/// Undoes a failed run. What cannot be undone now (a CNI plugin that fails its DEL, say) is tried
+/// Undoes a run that failed, or that a crash broke off. What cannot be undone now (a CNI plugin that fails its DEL, say) is tried
 /// again later, in the background: the record stays on disk until then, so that a restart of the
 /// daemon goes on with it too.
-async fn undo(parts: &Arc<Parts>, record: &PodRecord) {
+pub(crate) async fn abandon(parts: &Arc<Parts>, record: &PodRecord) {
     if let Err(error) = undo_once(parts, record).await {
         tracing::error!(pod = %record.id, %error, "cannot undo a failed pod sandbox; trying later");
         let (parts, record) = (Arc::clone(parts), record.clone());
