@@ -77,9 +77,8 @@ async fn forward(what: &PortForward, pair: Pair) -> Result<(), ClientGone> {
 /// Returns when the pod is stopped or gone: a connection would keep its network alive.
 async fn pod_gone(engine: &Engine, what: &PortForward) {
     loop {
-        tokio::time::sleep(POD_CHECK).await;
         match engine.pod(what.pod.as_str()) {
-            Ok(pod) if pod.state == PodState::Ready => {}
+            Ok(pod) if pod.state == PodState::Ready => tokio::time::sleep(POD_CHECK).await,
             _ => return,
         }
     }

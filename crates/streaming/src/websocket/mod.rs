@@ -2,6 +2,8 @@
 
 pub mod channel_frame;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod tunnel;
 
 pub(crate) use session::{Channels, SessionError, serve};
