@@ -31,6 +31,10 @@ pub(crate) struct LayerRecord {
 pub(crate) struct Index {
     pub(crate) layers: HashMap<LayerKey, Arc<Layer>>,
     pub(crate) unsynced: HashSet<LayerKey>,
+    /// Runs of [`LayerStore::sync`] under way; each holds layers, so that none is collected.
+    syncs: usize,
+    /// Somebody collected meanwhile.
+    collect_again: bool,
 }
 
 #[derive(Debug)]
@@ -217,21 +221,36 @@ impl LayerStore {
     /// The system's, from `syncfs`.
     pub fn sync(&self) -> std::io::Result<()> {
         let layers: Vec<_> = {
-            let index = lock(&self.shared.index);
+            let mut index = lock(&self.shared.index);
+            index.syncs += 1;
             let unsynced = index.unsynced.iter();
             unsynced
                 .filter_map(|key| index.layers.get(key).cloned())
                 .collect()
         };
+        let synced = self.sync_layers(&layers);
+        drop(layers);
+        let collect_again = {
+            let mut index = lock(&self.shared.index);
+            index.syncs -= 1;
+            index.syncs == 0 && std::mem::take(&mut index.collect_again)
+        };
+        if collect_again {
+            self.collect();
+        }
+        synced
+    }
+
+    /// The caller's hold on the layers keeps them from being collected meanwhile.
+    fn sync_layers(&self, layers: &[Arc<Layer>]) -> std::io::Result<()> {
         let root = std::fs::File::open(&self.shared.root)?;
         rustix::fs::syncfs(&root)?;
         for layer in layers {
             let path = self.layer_dir(&layer.key).join("layer.json");
             let record = LayerRecord {
-                layer: Layer::clone(&layer),
+                layer: Layer::clone(layer),
                 unsynced_since_boot: None,
             };
-            // `layers` keeps it from being collected meanwhile.
             write_json(&path, &record, Durability::Durable).map_err(std::io::Error::other)?;
             lock(&self.shared.index).unsynced.remove(&layer.key);
         }
@@ -239,9 +258,11 @@ impl LayerStore {
     }
 
     /// Removes the layers that nobody holds, and says how many. Their directories are renamed into
-    /// the trash at once and deleted by a thread of their own.
+    /// the trash at once and deleted by a thread of their own. Those that only a sync under way
+    /// holds go when it ends.
     pub fn collect(&self) -> usize {
         let mut index = lock(&self.shared.index);
+        index.collect_again = index.syncs > 0;
         // Under the lock nobody can get at a layer that only the index holds.
         let free = index
             .layers

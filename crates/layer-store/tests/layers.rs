@@ -520,3 +520,20 @@ async fn a_user_namespace_sees_the_image_as_its_own() {
         pinpod_kernel::namespace::unpin(&path).unwrap();
     });
 }
+
+#[tokio::test]
+async fn a_layer_that_is_let_go_during_a_sync_is_collected() {
+    let store = Store::new();
+    for number in 0..30 {
+        let tar = Tar::new().file("number", &format!("{number}")).finish();
+        let layer = store.layer(&gzip_free(&tar), &[]).await.unwrap();
+        let key = layer.key.clone();
+        let syncing = store.store.clone();
+        let sync = std::thread::spawn(move || syncing.sync().unwrap());
+        drop(layer);
+        // At any moment before, during or after the other.
+        store.store.collect();
+        sync.join().unwrap();
+        assert!(store.store.get(&key).is_none(), "round {number}");
+    }
+}
