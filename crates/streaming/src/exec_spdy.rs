@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use pinpod_pod::Engine;
 use tokio::sync::mpsc;
 
 use crate::remote_command::{self, Stdio};
 use crate::request::{RemoteCommand, Wanted};
+use crate::server::Shared;
 use crate::spdy::OpenStream;
 use crate::status::StatusForm;
 
@@ -44,7 +44,7 @@ impl Version {
 
 /// Serves one client of exec or attach.
 pub(crate) async fn run(
-    engine: &Engine,
+    shared: &Shared,
     what: &RemoteCommand,
     version: Version,
     setup: Duration,
@@ -60,7 +60,7 @@ pub(crate) async fn run(
         }
     };
     tokio::select! {
-        () = remote_command::run(engine, what, version.status_form(), stdio) => {}
+        () = remote_command::run(shared, what, version.status_form(), stdio) => {}
         () = refuse_more(opened) => {}
     }
 }

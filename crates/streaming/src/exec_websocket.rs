@@ -1,11 +1,11 @@
 //! Exec and attach over WebSocket: channel 0 is stdin, 1 stdout, 2 stderr, 3 the error, 4 the size
 //! of the terminal.
 
-use pinpod_pod::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::remote_command::{self, Stdio};
 use crate::request::RemoteCommand;
+use crate::server::Shared;
 use crate::status::StatusForm;
 use crate::websocket::channel_frame::Encoding;
 use crate::websocket::{self, Channels, SessionError};
@@ -47,7 +47,7 @@ impl Protocol {
 
 /// Serves one client of exec or attach.
 pub(crate) async fn run<IO>(
-    engine: &Engine,
+    shared: &Shared,
     what: &RemoteCommand,
     protocol: Protocol,
     io: IO,
@@ -67,7 +67,7 @@ where
     let app = async {
         let first = stdio.stdout.as_ref().or(stdio.stderr.as_ref());
         if first.unwrap_or(&stdio.error).announce().await.is_ok() {
-            remote_command::run(engine, what, protocol.status, stdio).await;
+            remote_command::run(shared, what, protocol.status, stdio).await;
         }
     };
     websocket::serve(io, protocol.encoding, channels, app).await

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
@@ -30,6 +30,8 @@ type Answer = Response<Full<Bytes>>;
 
 /// Bytes on their way between a tunnel and the SPDY connection inside of it.
 const TUNNEL_BUFFER: usize = 64 << 10;
+/// How long connections live on when the server ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Answers one request; an upgraded connection is served by a task of its own.
 pub(crate) async fn answer(
@@ -41,12 +43,11 @@ pub(crate) async fn answer(
     let answer = match prepared {
         Ok((agreement, session)) => {
             let upgrade = hyper::upgrade::on(&mut request);
-            let ending = shared.ending.clone();
             let tasks = shared.tasks.clone();
             tasks.spawn(async move {
                 tokio::select! {
                     () = serve(&shared, session, upgrade, socket) => {}
-                    () = ending.cancelled() => {}
+                    () = ended(&shared) => {}
                 }
             });
             switching(&agreement)
@@ -57,6 +58,12 @@ pub(crate) async fn answer(
         }
     };
     Ok(answer)
+}
+
+/// Returns when the server ends, after the time that clients of exec and attach need to hear of it.
+async fn ended(shared: &Shared) {
+    shared.ending.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Why a request is not served.
@@ -226,10 +233,10 @@ async fn run(
     let (engine, setup) = (&shared.engine, shared.config.setup_timeout);
     match work {
         Work::ExecSpdy(what, version) => {
-            let app = |opened| exec_spdy::run(engine, &what, version, setup, opened);
+            let app = |opened| exec_spdy::run(shared, &what, version, setup, opened);
             spdy::serve(io, app).await.map_err(|error| chain(&error))
         }
-        Work::ExecWebSocket(what, protocol) => exec_websocket::run(engine, &what, protocol, io)
+        Work::ExecWebSocket(what, protocol) => exec_websocket::run(shared, &what, protocol, io)
             .await
             .map_err(|error| chain(&error)),
         Work::ForwardSpdy(what) => {

@@ -8,7 +8,11 @@ use crate::chain;
 use crate::channel::{ClientGone, Incoming, Outgoing};
 use crate::request::{Action, RemoteCommand};
 use crate::resize::Sizes;
+use crate::server::Shared;
 use crate::status::{Outcome, StatusForm};
+
+/// What clients hear when the daemon ends.
+const ENDING: &str = "pinpod ends; what was started runs on";
 
 /// The client's streams.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub(crate) struct Stdio {
 
 /// Does it to the end and tells the client how it ended. Dropping the future ends the client's
 /// part in it: stdin is closed, a terminal is hung up, the process is not killed.
-pub(crate) async fn run(engine: &Engine, what: &RemoteCommand, form: StatusForm, stdio: Stdio) {
+pub(crate) async fn run(shared: &Shared, what: &RemoteCommand, form: StatusForm, stdio: Stdio) {
     let Stdio {
         stdin,
         resize,
@@ -30,12 +34,14 @@ pub(crate) async fn run(engine: &Engine, what: &RemoteCommand, form: StatusForm,
         stderr,
         error,
     } = stdio;
-    let outcome = match open(engine, what).await {
+    let outcome = match open(&shared.engine, what).await {
         Ok(stream) => {
             let (reader, writer) = stream.into_split();
             tokio::select! {
                 outcome = output(reader, stdout.as_ref(), stderr.as_ref(), &what.action) => outcome,
                 outcome = input(writer, stdin, resize) => outcome,
+                // Without a status, SPDY's clients would take the end for a success.
+                () = shared.ending.cancelled() => Ok(Outcome::Failed(ENDING.to_owned())),
             }
         }
         Err(text) => Ok(Outcome::Failed(text)),
