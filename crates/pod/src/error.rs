@@ -367,6 +367,9 @@ pub enum MonitorError {
     /// It did not start.
     #[error("cannot start it")]
     Spawn(#[from] pinpod_monitor_api::SpawnError),
+    /// It cannot be looked at.
+    #[error(transparent)]
+    Process(#[from] pinpod_kernel::process::ProcessError),
     /// It did not answer.
     #[error(transparent)]
     Client(#[from] pinpod_monitor_api::ClientError),

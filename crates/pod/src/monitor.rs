@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use pinpod_kernel::process::ProcessIdentity;
+use pinpod_kernel::process::{self, ProcessIdentity};
 use pinpod_monitor_api::{Client, ClientError, Hello, SOCKET_NAME, Subscription, spawn_monitor};
 use tokio::sync::mpsc;
 
@@ -46,12 +46,10 @@ impl MonitorLink {
     pub(crate) async fn ensure(&self) -> Result<Client, MonitorError> {
         let mut slot = self.client.lock().await;
         if let Some(client) = &*slot {
-            // A monitor that died since was noticed by the listening task or is noticed here.
-            match client.list().await {
-                Ok(_) => return Ok(client.clone()),
-                Err(ClientError::Gone { .. }) => *slot = None,
-                Err(error) => return Err(error.into()),
+            if is_alive(client)? {
+                return Ok(client.clone());
             }
+            *slot = None;
         }
         spawn_monitor(&self.binary, &self.pod_dir).await?;
         self.open(&mut slot).await
@@ -97,6 +95,14 @@ impl MonitorLink {
         }
         *self.client.lock().await = None;
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Asked of the kernel, so that a create costs no round trip to find out.
+fn is_alive(client: &Client) -> Result<bool, MonitorError> {
+    match identity(client.hello()) {
+        Some(process) => Ok(process::is_alive(&process)?),
+        None => Ok(false),
     }
 }
 
