@@ -106,7 +106,7 @@ async fn stdin_that_nobody_reads_is_no_error() {
 async fn a_service_lives_on_when_ready_and_dies_when_not() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let started = sh("echo ready; echo said >&2; exec sleep 60")
+    let started = sh("echo said >&2; echo ready; exec sleep 60")
         .start_service(&log, LONG)
         .await
         .unwrap();
