@@ -21,4 +21,6 @@ need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root (namespaces, mounts, cgro
 for dir in "$HOME/.cargo/bin" /usr/local/go/bin /usr/lib/go/bin; do
     case ":$PATH:" in *":$dir:"*) ;; *) [ ! -d "$dir" ] || PATH=$PATH:$dir ;; esac
 done
+# A Go of our own (scripts/setup) comes before one that is too old.
+[ ! -x "$PINPOD_CACHE/go/bin/go" ] || PATH=$PINPOD_CACHE/go/bin:$PATH
 export PATH
