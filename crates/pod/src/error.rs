@@ -144,9 +144,6 @@ pub enum RunPodError {
     /// No identifier could be made.
     #[error("cannot make an identifier")]
     Identifier(#[source] std::io::Error),
-    /// Removed while it was waited for.
-    #[error(transparent)]
-    Gone(#[from] PodGone),
 }
 
 impl Classify for RunPodError {
@@ -162,7 +159,6 @@ impl Classify for RunPodError {
             Self::Dns(error) => error.class(),
             Self::Record(error) => error.class(),
             Self::Network { source, .. } => source.class(),
-            Self::Gone(_) => ErrorClass::NotFound,
             Self::Pin { .. }
             | Self::Shm(_)
             | Self::Init { .. }

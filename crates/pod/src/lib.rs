@@ -80,14 +80,20 @@ impl Engine {
         config: PodSandboxConfig,
     ) -> Result<PodId, Arc<RunPodError>> {
         sandbox::check(&self.parts, &config).map_err(Arc::new)?;
-        let handle = self.index.pod_for(&self.parts, config).map_err(Arc::new)?;
-        let (reply, answer) = oneshot::channel();
-        handle
-            .send(Request::AwaitReady(reply))
-            .map_err(|gone| Arc::new(gone.into()))?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
+        loop {
+            let handle = self
+                .index
+                .pod_for(&self.parts, config.clone())
+                .map_err(Arc::new)?;
+            let (reply, answer) = oneshot::channel();
+            // A driver that ended between the look-up and the question had a failed or a removed
+            // sandbox, whose key is free by now.
+            if handle.send(Request::AwaitReady(reply)).is_ok()
+                && let Ok(result) = answer.await
+            {
+                return result;
+            }
+        }
     }
 
     /// StopPodSandbox: kills what runs in it, detaches its network, unpins its namespaces. The

@@ -24,7 +24,7 @@ impl Driver {
         config: ContainerConfig,
         reply: Reply<ContainerId, CreateContainerError>,
     ) {
-        if matches!(self.work, PodWork::Creating(_)) {
+        if matches!(self.work, PodWork::New | PodWork::Creating(_)) {
             let config = Box::new(config);
             self.deferred
                 .push(Request::CreateContainer { config, reply });

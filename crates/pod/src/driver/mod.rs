@@ -72,6 +72,9 @@ impl PodHandle {
 /// What the driver is doing with the sandbox itself.
 #[derive(Debug)]
 enum PodWork {
+    /// The creation job starts with the first request that waits for it, so that however fast it
+    /// fails, there is someone to tell.
+    New,
     Idle,
     Creating(Vec<Reply<PodId, RunPodError>>),
     Stopping {
@@ -119,8 +122,7 @@ pub(crate) fn begin(
 ) -> PodHandle {
     let record = sandbox::new_record(&parts, id, config);
     let (mut driver, handle) = Driver::new(parts, index, record, Vec::new());
-    driver.work = PodWork::Creating(Vec::new());
-    driver.spawn_run();
+    driver.work = PodWork::New;
     tokio::spawn(driver.serve());
     handle
 }
@@ -263,7 +265,7 @@ impl Driver {
 
     fn publish(&self) {
         let visible = match self.work {
-            PodWork::Creating(_) => false,
+            PodWork::New | PodWork::Creating(_) => false,
             PodWork::Idle | PodWork::Stopping { .. } | PodWork::Removing { .. } => !self.unfetched,
         };
         let mut snapshot = picture(&self.record, &self.config, &self.slots);

@@ -49,6 +49,10 @@ impl Driver {
     pub(super) fn await_ready(&mut self, reply: Reply<PodId, RunPodError>) {
         let id = self.record.id.clone();
         match (&mut self.work, self.record.phase) {
+            (PodWork::New, _) => {
+                self.work = PodWork::Creating(vec![reply]);
+                self.spawn_run();
+            }
             (PodWork::Creating(waiters), _) => waiters.push(reply),
             (PodWork::Idle, PodPhase::Ready) => {
                 if reply.send(Ok(id)).is_ok() {
@@ -120,7 +124,7 @@ impl Driver {
 
     pub(super) fn stop_pod(&mut self, reply: Reply<(), EndPodError>) {
         match &mut self.work {
-            PodWork::Creating(_) | PodWork::Removing { .. } => {
+            PodWork::New | PodWork::Creating(_) | PodWork::Removing { .. } => {
                 self.deferred.push(Request::StopPod(reply));
             }
             PodWork::Stopping { waiters, .. } => waiters.push(reply),
@@ -140,7 +144,7 @@ impl Driver {
 
     pub(super) fn remove_pod(&mut self, reply: Reply<(), EndPodError>) {
         match &mut self.work {
-            PodWork::Creating(_) | PodWork::Stopping { .. } => {
+            PodWork::New | PodWork::Creating(_) | PodWork::Stopping { .. } => {
                 self.deferred.push(Request::RemovePod(reply));
             }
             PodWork::Removing { waiters, .. } => waiters.push(reply),
@@ -177,7 +181,8 @@ impl Driver {
                     self.spawn_remove();
                 }
             }
-            PodWork::Idle
+            PodWork::New
+            | PodWork::Idle
             | PodWork::Creating(_)
             | PodWork::Stopping {
                 stage: EndStage::Sandbox,
