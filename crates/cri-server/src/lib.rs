@@ -26,11 +26,8 @@ pub use image_service::ImageService;
 pub use node_report::{HandlerReport, NodeReport};
 pub use runtime_service::RuntimeService;
 
-/// The size that the kubelet and `crictl` set for messages, in bytes; gRPC's own default of 4 MiB
-/// is too small for a list of a few thousand containers.
-pub const MAX_MESSAGE_SIZE: usize = 16 << 20;
-
-/// Both services of CRI, to be added to one server: clients expect them on one socket.
+/// Both services of CRI, to be added to one server: clients expect them on one socket. The caller
+/// sets their message limits; gRPC's own of 4 MiB is too small for some thousand containers.
 #[must_use]
 pub fn services(
     engine: Engine,
@@ -45,11 +42,7 @@ pub fn services(
     let runtime = RuntimeService::new(engine, images.clone(), network, node, streaming);
     let images = ImageService::new(images);
     (
-        RuntimeServiceServer::new(runtime)
-            .max_decoding_message_size(MAX_MESSAGE_SIZE)
-            .max_encoding_message_size(MAX_MESSAGE_SIZE),
-        ImageServiceServer::new(images)
-            .max_decoding_message_size(MAX_MESSAGE_SIZE)
-            .max_encoding_message_size(MAX_MESSAGE_SIZE),
+        RuntimeServiceServer::new(runtime),
+        ImageServiceServer::new(images),
     )
 }

@@ -34,7 +34,6 @@ fn settings(directory: &Path) -> Settings {
         init_binary: "pinpod-init".into(),
         default_sysctls: Vec::new(),
         seccomp_dir: directory.to_owned(),
-        seccomp_profile: None,
         spec_defaults: SpecDefaults::default(),
         shm_size: 64 << 20,
         unfetched_grace: Duration::from_secs(120),

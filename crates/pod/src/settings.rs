@@ -46,8 +46,6 @@ pub struct Settings {
     pub default_sysctls: Vec<(String, String)>,
     /// Directory that relative paths of localhost seccomp profiles start from.
     pub seccomp_dir: PathBuf,
-    /// Profile used for RuntimeDefault instead of the built-in one.
-    pub seccomp_profile: Option<PathBuf>,
     /// What every container gets.
     pub spec_defaults: SpecDefaults,
     /// Size of a pod's `/dev/shm` in bytes.

@@ -35,7 +35,6 @@ async fn serve(directory: &Path) -> Server {
         init_binary: "pinpod-init".into(),
         default_sysctls: Vec::new(),
         seccomp_dir: directory.to_owned(),
-        seccomp_profile: None,
         spec_defaults: SpecDefaults::default(),
         shm_size: 64 << 20,
         unfetched_grace: Duration::from_secs(120),

@@ -63,6 +63,14 @@ pub(super) async fn router(
     let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())?;
     let (runtime, image) =
         pinpod_cri_server::services(engine, images.clone(), network, report, streaming.clone());
+    let send = usize::try_from(config.api.grpc_max_send_msg_size)?;
+    let receive = usize::try_from(config.api.grpc_max_recv_msg_size)?;
+    let runtime = runtime
+        .max_encoding_message_size(send)
+        .max_decoding_message_size(receive);
+    let image = image
+        .max_encoding_message_size(send)
+        .max_decoding_message_size(receive);
     let router = Server::builder()
         .layer(DeadlineLayer)
         .add_service(runtime)
@@ -183,7 +191,6 @@ fn settings(config: &Config, handlers: Vec<Handler>) -> anyhow::Result<Settings>
             .map(|pair| (pair.name.clone(), pair.value.clone()))
             .collect(),
         seccomp_dir: PathBuf::from(SECCOMP_DIR),
-        seccomp_profile: profile,
         spec_defaults: SpecDefaults::from_config(runtime, seccomp)?,
         shm_size: SHM_SIZE,
         unfetched_grace: UNFETCHED_GRACE,
