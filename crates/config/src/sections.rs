@@ -192,6 +192,10 @@ section! {
     /// Name of the CNI network to use. Empty means the first one found in network_dir.
     cni_default_network: String = String::new(), check::any;
 
+    /// Template of a CNI conflist, rendered into network_dir once the kubelet has told the address
+    /// ranges of the pods (UpdateRuntimeConfig). Empty means none.
+    cni_conf_template: PathBuf = PathBuf::new(), check::absolute_or_empty;
+
     /// Directory of CNI configurations.
     network_dir: PathBuf = PathBuf::from("/etc/cni/net.d"), check::absolute;
 

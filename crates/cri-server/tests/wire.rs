@@ -66,6 +66,7 @@ async fn serve(directory: &Path) -> Channel {
     };
     let images = Images::open(image_settings).unwrap();
     let network = Network::new(NetworkConfig {
+        conf_template: None,
         conf_dir: directory.join("net.d"),
         plugin_dirs: Vec::new(),
         default_network: None,

@@ -102,7 +102,8 @@ pub(crate) fn load(directory: &Path, name: Option<&str>) -> Result<Loaded, LoadE
     })
 }
 
-fn files(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
+/// Its configuration files in lexical order.
+pub(crate) fn files(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let error = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => LoadError::NoDirectory(directory.to_owned()),
         _ => LoadError::Directory {

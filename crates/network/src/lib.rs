@@ -27,6 +27,7 @@ mod quantity;
 mod result;
 mod status;
 mod straggler;
+mod template;
 mod watch;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub use error::{AttachError, DetachError, GcError};
 pub use invoke::{PluginError, Verb};
 pub use quantity::{Quantity, QuantityError};
 pub use status::NetworkStatus;
+pub use template::{TEMPLATE_CONFLIST_NAME, TemplateError};
 
 use cache::Cache;
 use watch::Current;
@@ -84,6 +86,9 @@ pub struct NetworkConfig {
     pub plugin_dirs: Vec<PathBuf>,
     /// Name of the network to use; `None` takes the first valid file.
     pub default_network: Option<String>,
+    /// Template of a conflist, rendered when the kubelet tells the pods' address ranges; `None`
+    /// where the conflist is written by somebody else.
+    pub conf_template: Option<PathBuf>,
     /// Directory of the notes about attachments; made when missing.
     pub cache_dir: PathBuf,
     /// How long a plugin may run.
@@ -123,9 +128,7 @@ impl Network {
         }
     }
 
-    /// Address ranges of this node's pods, as the kubelet tells them (CRI `UpdateRuntimeConfig`),
-    /// one or two CIDRs. Plugins with the `ipRanges` capability get them from the next ADD on.
-    pub fn set_pod_cidr(&self, cidrs: Vec<String>) {
+    fn keep_pod_cidrs(&self, cidrs: Vec<String>) {
         let mut kept = self
             .shared
             .pod_cidrs

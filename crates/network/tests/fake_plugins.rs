@@ -54,6 +54,7 @@ impl Node {
 
     fn network(&self) -> Network {
         Network::new(NetworkConfig {
+            conf_template: None,
             conf_dir: self.path("net.d"),
             plugin_dirs: vec![self.path("nowhere"), self.path("bin")],
             default_network: None,
@@ -158,7 +159,9 @@ async fn plugins_get_what_the_specification_says() {
         ]),
     );
     let network = node.network();
-    network.set_pod_cidr(vec!["10.1.0.0/16".to_owned()]);
+    network
+        .update_pod_cidr(vec!["10.1.0.0/16".to_owned()])
+        .unwrap();
     assert!(network.status().ready);
     let request = request();
     let attachment = network.attach(&request).await.unwrap();
@@ -452,6 +455,7 @@ async fn status_follows_the_directory() {
 async fn deep_directories_may_come_later() {
     let node = Node::new();
     let network = Network::new(NetworkConfig {
+        conf_template: None,
         conf_dir: node.path("etc/cni/net.d"),
         plugin_dirs: vec![node.path("bin")],
         default_network: None,

@@ -118,6 +118,7 @@ fn network(dir: &Path, list: &Value) -> Network {
     std::fs::create_dir_all(&conf_dir).unwrap();
     std::fs::write(conf_dir.join("10.conflist"), list.to_string()).unwrap();
     Network::new(NetworkConfig {
+        conf_template: None,
         conf_dir,
         plugin_dirs: vec![PathBuf::from("/usr/lib/cni")],
         default_network: None,

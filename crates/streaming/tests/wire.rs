@@ -45,6 +45,7 @@ async fn serve(directory: &Path) -> Server {
         cgroups: Hierarchy::detect().unwrap(),
         images: images.unwrap(),
         network: Network::new(NetworkConfig {
+            conf_template: None,
             conf_dir: directory.join("net.d"),
             plugin_dirs: Vec::new(),
             default_network: None,

@@ -85,7 +85,7 @@ pub(super) async fn update_runtime_config(
 ) -> Result<cri::UpdateRuntimeConfigResponse, Refusal> {
     let cidrs = convert::pod_cidrs(request.runtime_config)?;
     if !cidrs.is_empty() {
-        service.network.set_pod_cidr(cidrs);
+        service.network.update_pod_cidr(cidrs)?;
     }
     Ok(cri::UpdateRuntimeConfigResponse {})
 }

@@ -119,6 +119,7 @@ fn network_config(config: &Config) -> NetworkConfig {
     NetworkConfig {
         conf_dir: config.network.network_dir.clone(),
         plugin_dirs: config.network.plugin_dirs.clone(),
+        conf_template: given(&config.network.cni_conf_template),
         default_network: (!name.is_empty()).then(|| name.clone()),
         cache_dir: config.root.join("cni"),
         deadlines: Deadlines::default(),
