@@ -1,46 +1,19 @@
 //! `crictl` 1.36 as an operator types it: every command of a pod's life, from the pull to `rmp -fa`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use pinpod_testkit::{Node, Options, Registry, Result, busybox, on_node, run, until};
+use pinpod_testkit::{Node, Options, Registry, Result, busybox, on_node, until};
 use serde_json::{Value, json};
 
 /// A node and the `crictl` that asks it.
 struct Crictl<'a> {
-    program: PathBuf,
     node: &'a Node,
 }
 
-impl<'a> Crictl<'a> {
-    fn of(node: &'a Node) -> Result<Self> {
-        let cache = std::env::var_os("PINPOD_CACHE")
-            .map(PathBuf::from)
-            .or_else(|| {
-                let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-                std::env::var_os("XDG_CACHE_HOME")
-                    .map(PathBuf::from)
-                    .or(home)
-                    .map(|dir| dir.join("pinpod"))
-            });
-        let program = cache
-            .context("neither HOME nor PINPOD_CACHE is set")?
-            .join("bin/crictl");
-        ensure!(
-            program.exists(),
-            "this test needs {}: run scripts/tools",
-            program.display()
-        );
-        Ok(Self { program, node })
-    }
-
+impl Crictl<'_> {
     async fn run(&self, args: &[&str]) -> Result<String> {
-        let endpoint = "unix:///run/pinpod/pinpod.sock";
-        let mut all = vec!["--runtime-endpoint", endpoint, "--image-endpoint", endpoint];
-        all.extend(args);
-        let printed = run(&self.program.display().to_string(), &all).await?;
-        Ok(printed.trim().to_owned())
+        self.node.crictl(args).await
     }
 
     async fn json(&self, args: &[&str]) -> Result<Value> {
@@ -92,7 +65,7 @@ fn crictl_through_a_pods_life() -> Result {
             node.settle().await?;
             let reference = image.reference.as_str();
             let node = &*node;
-            let crictl = Crictl::of(node)?;
+            let crictl = Crictl { node };
 
             let info = crictl.json(&["info"]).await?;
             let conditions = info["status"]["conditions"]

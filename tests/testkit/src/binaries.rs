@@ -1,4 +1,4 @@
-//! Where the programs under test are.
+//! Where the programs under test are, and those that they are tested with.
 
 use std::path::{Path, PathBuf};
 
@@ -41,4 +41,26 @@ pub(crate) fn check(directory: &Path) -> Result {
         );
     }
     Ok(())
+}
+
+/// The path of a program that `scripts/tools` builds, such as `crictl`.
+///
+/// # Errors
+/// When it was not built.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let cache = std::env::var_os("PINPOD_CACHE").map(PathBuf::from);
+    let default = || {
+        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        base.or(home).map(|base| base.join("pinpod"))
+    };
+    let cache = cache.or_else(default);
+    let program = cache
+        .context("neither HOME nor PINPOD_CACHE is set")?
+        .join("bin")
+        .join(name);
+    if !program.exists() {
+        bail!("this test needs {}: run scripts/tools", program.display());
+    }
+    Ok(program)
 }

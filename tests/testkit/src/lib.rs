@@ -30,6 +30,7 @@ mod registry;
 mod tree;
 mod wait;
 
+pub use binaries::tool;
 pub use cri::container;
 pub use image::{Image, ImageBuilder};
 pub use image_catalog::{busybox, nginx, tiny};

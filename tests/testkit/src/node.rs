@@ -82,6 +82,9 @@ fn log_end() -> String {
 }
 
 impl Node {
+    /// Where the daemon listens, as its clients write it.
+    pub const ENDPOINT: &str = "unix:///run/pinpod/pinpod.sock";
+
     /// Writes the configuration and starts the daemon, within [`isolated`].
     ///
     /// # Errors
@@ -129,6 +132,19 @@ impl Node {
     #[must_use]
     pub fn images(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone())
+    }
+
+    /// Runs `crictl` with these arguments; returns what it prints.
+    ///
+    /// # Errors
+    /// When it was not built or fails.
+    pub async fn crictl(&self, args: &[&str]) -> Result<String> {
+        let mut all = vec!["--runtime-endpoint", Self::ENDPOINT];
+        all.extend(["--image-endpoint", Self::ENDPOINT]);
+        all.extend(args);
+        let crictl = binaries::tool("crictl")?;
+        let printed = program::run(&crictl.display().to_string(), &all).await?;
+        Ok(printed.trim().to_owned())
     }
 
     /// Cgroup that pods of this node belong below.

@@ -6,6 +6,7 @@
 //! /dev               the machine's; /dev/shm is new
 //! /run /tmp /etc/cni /etc/containers /etc/pinpod
 //! /var/lib/cni /var/lib/pinpod /var/log/pods       tmpfs, empty
+//! /etc/kubernetes /var/lib/kubelet /var/log/containers   tmpfs, empty, for a kubelet
 //! /opt/pinpod-test   the programs under test, read-only
 //! /run/testkit/written                             all that was written to the overlay
 //! ```
@@ -28,14 +29,17 @@ pub(crate) const PROGRAMS: &str = "/opt/pinpod-test";
 pub(crate) const WRITTEN: &str = "/run/testkit/written";
 
 /// Directories that start empty.
-const FRESH: [&str; 8] = [
+const FRESH: [&str; 11] = [
     "/run",
     "/tmp",
     "/etc/cni",
     "/etc/containers",
+    "/etc/kubernetes",
     "/etc/pinpod",
     "/var/lib/cni",
+    "/var/lib/kubelet",
     "/var/lib/pinpod",
+    "/var/log/containers",
     "/var/log/pods",
 ];
 
