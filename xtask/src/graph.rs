@@ -29,6 +29,7 @@ pub(crate) const RANKS: &[(&str, u32)] = &[
     ("pinpod-testkit", 9),
     ("pinpod-bench", 9),
     ("pinpod-node-tests", 10),
+    ("pinpod-kubelet-tests", 10),
     ("xtask", 10),
 ];
 
@@ -57,6 +58,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
             "pinpod-testkit",
             "pinpod-bench",
             "pinpod-node-tests",
+            "pinpod-kubelet-tests",
             "xtask",
         ],
         "libraries have typed errors",
