@@ -7,6 +7,7 @@
 
 mod error;
 mod group;
+mod open_files;
 mod run;
 mod service;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub use error::RunError;
+pub use open_files::raise_open_files;
 pub use service::Started;
 
 /// Where programs are looked for when the daemon itself has no `PATH`.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
 
 use crate::group::GroupGuard;
+use crate::open_files::give_back;
 use crate::{Command, DEFAULT_PATH, Output, RunError};
 
 /// How reading a stream ended early.
@@ -66,7 +67,10 @@ impl Command {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        command.spawn().map_err(|source| self.spawn_error(source))
+        let child = command.spawn();
+        let child = child.map_err(|source| self.spawn_error(source))?;
+        give_back(child.id());
+        Ok(child)
     }
 
     /// Program, arguments, environment and directory; stdio is the caller's.

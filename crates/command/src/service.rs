@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
+use crate::open_files::give_back;
 use crate::{Command, RunError};
 
 /// The longest line that a service may say when it is ready.
@@ -46,6 +47,7 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(stderr);
         let mut child = command.spawn().map_err(|source| self.spawn_error(source))?;
+        give_back(child.id());
         let mut guard = KillUnready(Some(&mut child));
         let line = tokio::time::timeout(deadline, guard.first_line()).await;
         let pid = guard.0.as_ref().and_then(|child| child.id());

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pinpod_command::{Command, RunError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -123,4 +124,20 @@ async fn a_service_lives_on_when_ready_and_dies_when_not() {
         .await
         .unwrap_err();
     assert!(matches!(error, RunError::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn programs_get_the_limit_of_open_files_that_was_before_it_was_raised() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let low = Rlimit {
+        current: Some(333),
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    assert_eq!(pinpod_command::raise_open_files().unwrap(), hard);
+    assert_eq!(getrlimit(Resource::Nofile).current, hard);
+    // The limit is given back when the program has begun already.
+    let script = "until [ $(ulimit -n) = 333 ]; do :; done; sh -c 'ulimit -n'";
+    let output = Command::new("sh").args(["-c", script]).run(LONG).await;
+    assert_eq!(output.unwrap().stdout, b"333\n");
 }

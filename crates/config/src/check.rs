@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::value::{Assignment, DeviceEntry, Ulimit};
+use crate::value::{Assignment, DeviceEntry, Interval, Ulimit};
 
 /// Every value of the type will do.
 pub(crate) fn any<T>(_: &T) -> Result<(), String> {
@@ -63,6 +63,24 @@ pub(crate) fn message_size(bytes: &u32) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{bytes} is not between 65536 and 2147483647"))
+    }
+}
+
+/// Connections of streaming clients: 1 to 1000000.
+pub(crate) fn connections(count: &u32) -> Result<(), String> {
+    if (1..=1_000_000).contains(count) {
+        Ok(())
+    } else {
+        Err(format!("{count} is not between 1 and 1000000"))
+    }
+}
+
+/// A time that is not zero.
+pub(crate) fn some_time(interval: &Interval) -> Result<(), String> {
+    if interval.0.is_zero() {
+        Err("must be more than 0s".to_owned())
+    } else {
+        Ok(())
     }
 }
 

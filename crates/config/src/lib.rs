@@ -14,11 +14,12 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod value;
+mod whole;
 
 pub use error::ConfigError;
 pub use load::{DEFAULT_DIR, DEFAULT_FILE, Files, Overrides};
 pub use sections::{Api, Config, Image, Network, Runtime, RuntimeHandler, Runtimes};
 pub use value::{
-    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, Ulimit,
-    ValueError,
+    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, TlsVersion,
+    Ulimit, ValueError,
 };

@@ -9,14 +9,13 @@ use serde::Deserialize;
 
 use crate::sections::{Config, ConfigFile};
 use crate::value::{LogFormat, LogLevel};
+use crate::whole::DEFAULT_RUNTIME;
 use crate::{ConfigError, check};
 
 /// The file read when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pinpod/pinpod.conf";
 /// The directory of drop-ins read when no other is named.
 pub const DEFAULT_DIR: &str = "/etc/pinpod/pinpod.conf.d";
-
-const DEFAULT_RUNTIME: &str = "pinpod.runtime.default_runtime";
 
 /// Which files to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -106,7 +105,7 @@ impl Source<'_> {
 }
 
 impl Location {
-    fn invalid(self, key: String, reason: String) -> ConfigError {
+    pub(crate) fn invalid(self, key: String, reason: String) -> ConfigError {
         ConfigError::Value {
             file: self.file,
             line: self.line,
@@ -275,23 +274,6 @@ impl Config {
             &mut runtime.pids_limit,
             check::pids,
         )
-    }
-
-    /// What no single key can tell.
-    fn check_whole(&self, origins: &BTreeMap<String, Location>) -> Result<(), ConfigError> {
-        let name = &self.runtime.default_runtime;
-        if self.runtime.runtimes.0.contains_key(name) {
-            return Ok(());
-        }
-        let key = DEFAULT_RUNTIME;
-        let reason = format!("{name:?} has no table [pinpod.runtime.runtimes.{name}]");
-        Err(match origins.get(key) {
-            Some(location) => location.clone().invalid(key.to_owned(), reason),
-            None => ConfigError::Flag {
-                flag: "default-runtime",
-                reason,
-            },
-        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pinpod_model::CgroupDriver;
 
@@ -11,7 +12,8 @@ use crate::check;
 use crate::load::Source;
 use crate::section::section;
 use crate::value::{
-    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, Ulimit,
+    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, TlsVersion,
+    Ulimit,
 };
 
 fn strings(values: &[&str]) -> Vec<String> {
@@ -65,6 +67,32 @@ section! {
 
     /// Port of that address; 0 means any that is free.
     stream_port: u16 = 0, check::any;
+
+    /// How long a stream may be without a byte before it is closed, such as "30m".
+    stream_idle_timeout: Interval = Interval(Duration::from_secs(4 * 3600)), check::some_time;
+
+    /// Streams of exec, attach and port-forward that may be open at once.
+    stream_max_connections: u32 = 1000, check::connections;
+
+    /// Whether they are served over TLS: stream_tls_cert and stream_tls_key must be set then.
+    stream_enable_tls: bool = false, check::any;
+
+    /// Certificate of the stream server, with those between it and its authority: PEM. Read again
+    /// when it changes, as the two files below are.
+    stream_tls_cert: PathBuf = PathBuf::new(), check::absolute_or_empty;
+
+    /// Private key of that certificate: PEM.
+    stream_tls_key: PathBuf = PathBuf::new(), check::absolute_or_empty;
+
+    /// Authorities whose certificates streaming clients must show: PEM. Empty means that clients
+    /// need none.
+    stream_tls_ca: PathBuf = PathBuf::new(), check::absolute_or_empty;
+
+    /// Oldest version of TLS that is spoken: "VersionTLS12" or "VersionTLS13".
+    tls_min_version: TlsVersion = TlsVersion::Tls12, check::any;
+
+    /// Cipher suites of TLS by their IANA names; none means all that pinpod knows.
+    tls_cipher_suites: Vec<String> = Vec::new(), check::words;
 }
 
 section! {

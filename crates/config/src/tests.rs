@@ -95,6 +95,14 @@ fn errors_say_where() {
             "[pinpod.runtime.runtimes.runc]\nruntime_type = \"vm\"\n",
             "/etc/pinpod/pinpod.conf:2:16: pinpod.runtime.runtimes.runc.runtime_type: unknown variant",
         ),
+        (
+            "[pinpod.api]\nstream_tls_cert = \"/c\"\nstream_enable_tls = true\n",
+            "/etc/pinpod/pinpod.conf:3:21: pinpod.api.stream_enable_tls: needs stream_tls_key",
+        ),
+        (
+            "[pinpod.api]\ntls_min_version = \"1.1\"\n",
+            "/etc/pinpod/pinpod.conf:2:19: pinpod.api.tls_min_version: unknown variant `1.1`",
+        ),
         ("[pinpod\n", "/etc/pinpod/pinpod.conf:1:8: unclosed table"),
         (
             "[crio]\n",
@@ -124,6 +132,9 @@ fn values_out_of_range_are_refused() {
         ("api", long.as_str()),
         ("api", "listen = \"pinpod.sock\""),
         ("api", "grpc_max_recv_msg_size = 10"),
+        ("api", "stream_idle_timeout = \"0s\""),
+        ("api", "stream_max_connections = 0"),
+        ("api", "stream_tls_cert = \"cert.pem\""),
         ("runtime", "pids_limit = 0"),
         ("runtime", "default_capabilities = [\"NET-RAW\"]"),
         ("runtime", "default_env = [\"A=1\", \"A=2\"]"),

@@ -134,6 +134,18 @@ pub enum RuntimeType {
     Oci,
 }
 
+/// A version of TLS, named as in the configuration of Kubernetes' programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "VersionTLS12")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "VersionTLS13")]
+    Tls13,
+}
+
 /// A span of time, written as whole numbers with units: `1h30m`, `10s`, `500ms`, `0s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use pinpod_model::{Classify, ContainerId, ErrorClass, PodId};
 use pinpod_pod::LookupError;
 
+use crate::tls::TlsError;
 use crate::token::MAX_TOKENS;
 
 /// An error of a [`crate::Server`].
@@ -21,6 +22,9 @@ pub enum StreamError {
         #[source]
         source: io::Error,
     },
+    /// It cannot speak TLS as it should.
+    #[error("cannot set up TLS for exec, attach and port-forward")]
+    Tls(#[from] TlsError),
     /// The container or the pod.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -53,7 +57,7 @@ impl Classify for StreamError {
             Self::NotRunning(_) | Self::NotReady(_) => ErrorClass::FailedPrecondition,
             Self::Invalid { .. } => ErrorClass::InvalidArgument,
             Self::TooManyTokens => ErrorClass::ResourceExhausted,
-            Self::Bind { .. } | Self::Random(_) => ErrorClass::Internal,
+            Self::Bind { .. } | Self::Tls(_) | Self::Random(_) => ErrorClass::Internal,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exec, attach and port-forward over HTTP.
 //!
 //! [`Server`] gives URLs for CRI's `Exec`, `Attach` and `PortForward`, each for one use within a
-//! minute, and serves them on one HTTP/1.1 address. What a client has to do is in
+//! minute, and serves them on one HTTP/1.1 address, with TLS (`tls`) if asked to. What a client has to do is in
 //! `docs/streaming.md`.
 //!
 //! - `token` keeps what URLs stand for; `http` answers requests and agrees on a protocol.
@@ -25,12 +25,14 @@ mod resize;
 mod server;
 pub mod spdy;
 mod status;
+mod tls;
 mod token;
 pub mod websocket;
 
 pub use error::StreamError;
 pub use request::{AttachRequest, ExecRequest, PortForwardRequest};
-pub use server::{Config, Server};
+pub use server::{Config, MAX_CONNECTIONS, Server};
+pub use tls::{TlsConfig, TlsError, TlsVersion};
 pub use token::{MAX_TOKENS, TOKEN_LIFE};
 
 /// `what: why: why that`, each cause once.

@@ -1,5 +1,6 @@
 //! The server: one listener, URLs, and a bound on everything that a client can open.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +10,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pinpod_model::ContainerId;
 use pinpod_pod::{ContainerPhase, Engine, PodState};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,14 +24,17 @@ use crate::request::{
     Action, AttachRequest, ExecRequest, PortForward, PortForwardRequest, RemoteCommand, Ticket,
     Wanted, invalid, ports,
 };
+use crate::tls::{Tls, TlsConfig};
 use crate::token::Tokens;
 
-/// Connections that may be without an upgrade at once; others wait to be accepted.
+/// Connections that may be without an upgrade at once.
 const MAX_REQUESTS: usize = 512;
-/// Upgraded connections at once.
-const MAX_SESSIONS: usize = 1000;
+/// Upgraded connections at once, unless the configuration says otherwise.
+pub const MAX_CONNECTIONS: usize = 1000;
 /// How long a client may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may last without an upgrade: a TLS handshake, the request, the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;
 /// The longest request, in bytes.
@@ -39,10 +45,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a server is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; port 0 means any that is free.
     pub address: SocketAddr,
+    /// How to speak TLS; `None` for plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// Upgraded connections that may be open at once.
+    pub max_connections: usize,
     /// How long a connection may be without a byte in either direction.
     pub idle_timeout: Duration,
     /// How long a client may take to open the streams that it needs.
@@ -50,11 +60,13 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Loopback, any port; idle for four hours at most, as the kubelet has it; thirty seconds for
+    /// Loopback, any port, no TLS; idle for four hours at most, as the kubelet has it; thirty seconds for
     /// the streams.
     fn default() -> Self {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: None,
+            max_connections: MAX_CONNECTIONS,
             idle_timeout: Duration::from_secs(4 * 3600),
             setup_timeout: Duration::from_secs(30),
         }
@@ -66,6 +78,7 @@ impl Default for Config {
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) config: Config,
+    tls: Option<Tls>,
     pub(crate) tokens: Tokens<Ticket>,
     pub(crate) sessions: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -83,8 +96,9 @@ impl Server {
     /// Listens and begins to serve, on the tokio runtime that it is called in.
     ///
     /// # Errors
-    /// [`StreamError::Bind`].
+    /// [`StreamError::Tls`], [`StreamError::Bind`].
     pub fn bind(config: Config, engine: Engine) -> Result<Self, StreamError> {
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
         let address = config.address;
         let bind = || {
             let socket = match address {
@@ -101,9 +115,10 @@ impl Server {
         let (listener, address) = bind().map_err(|source| StreamError::Bind { address, source })?;
         let shared = Arc::new(Shared {
             engine,
+            sessions: Arc::new(Semaphore::new(config.max_connections)),
             config,
+            tls,
             tokens: Tokens::default(),
-            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
         });
@@ -199,7 +214,12 @@ impl Server {
     fn issue(&self, ticket: Ticket) -> Result<String, StreamError> {
         let word = ticket.word();
         let token = self.shared.tokens.issue(ticket, Instant::now())?;
-        Ok(format!("http://{}/{word}/{token}", reachable(self.address)))
+        let scheme = match self.shared.tls {
+            None => "http",
+            Some(_) => "https",
+        };
+        let address = reachable(self.address);
+        Ok(format!("{scheme}://{address}/{word}/{token}"))
     }
 }
 
@@ -215,28 +235,16 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let mut pending = VecDeque::new();
     loop {
-        let next = async {
-            let permit = requests.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = shared.ending.cancelled() => return,
         };
         match accepted {
             Ok((stream, _)) => {
-                let tasks = shared.tasks.clone();
-                let shared = shared.clone();
-                tasks.spawn(async move {
-                    let ending = shared.ending.clone();
-                    tokio::select! {
-                        () = serve(shared, stream) => {}
-                        () = ending.cancelled() => {}
-                    }
-                    drop(permit);
-                });
+                make_room(&mut pending);
+                pending.push_back(begin(&shared, stream));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a streaming connection");
@@ -244,6 +252,37 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             }
         }
     }
+}
+
+/// Closes the oldest of the connections that have not made their request, if they are too many: who
+/// has something to ask asks at once, so it is one that says nothing.
+fn make_room(pending: &mut VecDeque<AbortHandle>) {
+    if pending.len() < MAX_REQUESTS {
+        return;
+    }
+    pending.retain(|task| !task.is_finished());
+    if pending.len() >= MAX_REQUESTS
+        && let Some(oldest) = pending.pop_front()
+    {
+        tracing::debug!("too many streaming connections without a request: the oldest is closed");
+        oldest.abort();
+    }
+}
+
+fn begin(shared: &Arc<Shared>, stream: TcpStream) -> AbortHandle {
+    let (shared, tasks) = (shared.clone(), shared.tasks.clone());
+    let task = tasks.spawn(async move {
+        let ending = shared.ending.clone();
+        tokio::select! {
+            served = tokio::time::timeout(ANSWER_TIMEOUT, serve(shared, stream)) => {
+                if served.is_err() {
+                    tracing::debug!("a streaming request took too long");
+                }
+            }
+            () = ending.cancelled() => {}
+        }
+    });
+    task.abort_handle()
 }
 
 /// Serves the one request of a connection.
@@ -254,12 +293,27 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     }
     let stream = Arc::new(stream);
     let socket = Socket::new(stream.clone());
+    let Some(tls) = &shared.tls else {
+        return serve_http(shared, stream, socket).await;
+    };
+    let handshake = tls.acceptor().accept(socket);
+    match tokio::time::timeout(REQUEST_TIMEOUT, handshake).await {
+        Ok(Ok(socket)) => serve_http(shared, stream, socket).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve_http<IO>(shared: Arc<Shared>, stream: Arc<TcpStream>, io: IO)
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = service_fn(move |request| answer(shared.clone(), stream.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
         .max_buf_size(MAX_REQUEST)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {

@@ -28,6 +28,7 @@ mod node;
 mod program;
 mod registry;
 mod tree;
+mod usage;
 mod wait;
 
 pub use binaries::tool;
@@ -39,6 +40,7 @@ pub use leak::Snapshot;
 pub use node::{Node, Options, on_node};
 pub use program::run;
 pub use registry::Registry;
+pub use usage::Usage;
 pub use wait::until;
 
 /// What tests and the functions here return.

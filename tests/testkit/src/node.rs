@@ -147,6 +147,15 @@ impl Node {
         Ok(printed.trim().to_owned())
     }
 
+    /// Process id of the daemon.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn daemon_pid(&self) -> Result<u32> {
+        let daemon = self.daemon.as_ref().context("the daemon does not run")?;
+        daemon.id().context("the daemon has ended")
+    }
+
     /// Cgroup that pods of this node belong below.
     #[must_use]
     pub fn cgroup_parent(&self) -> &str {

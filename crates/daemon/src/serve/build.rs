@@ -1,7 +1,6 @@
 //! Builds every part from the configuration, from the lowest up. Nothing is chosen after this.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +29,16 @@ const UNFETCHED_GRACE: Duration = Duration::from_secs(120);
 /// Where a kubelet keeps seccomp profiles that pods name.
 const SECCOMP_DIR: &str = "/var/lib/kubelet/seccomp";
 
+/// How often a client that says nothing is asked whether it is there, and how long its answer may
+/// take.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// Calls under way on one connection; a further one waits in its client. A kubelet that drains a
+/// full node stops some hundred containers at once, each for up to its grace period.
+const MAX_CALLS: u32 = 1000;
+/// The longest headers of a call, in bytes.
+const MAX_HEADERS: u32 = 16 << 10;
+
 /// The services of the socket, on top of everything, and the server of their streams.
 ///
 /// # Errors
@@ -55,11 +64,7 @@ pub(super) async fn router(
     })
     .await
     .context("cannot take up what a former daemon left")?;
-    let address = SocketAddr::new(config.api.stream_address, config.api.stream_port);
-    let streaming = pinpod_streaming::Config {
-        address,
-        ..pinpod_streaming::Config::default()
-    };
+    let streaming = super::streaming::config(&config.api)?;
     let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())?;
     let (runtime, image) =
         pinpod_cri_server::services(engine, images.clone(), network, report, streaming.clone());
@@ -72,6 +77,10 @@ pub(super) async fn router(
         .max_encoding_message_size(send)
         .max_decoding_message_size(receive);
     let router = Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_PATIENCE))
+        .max_concurrent_streams(MAX_CALLS)
+        .http2_max_header_list_size(MAX_HEADERS)
         .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(image)

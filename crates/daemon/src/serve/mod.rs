@@ -1,9 +1,11 @@
 //! `pinpod serve`: configuration → parts → socket → serve → drain.
 
 mod build;
+mod connection;
 mod lock;
 mod notify;
 mod socket;
+mod streaming;
 
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ use pinpod_config::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::UnixListenerStream;
 
 pub(crate) use build::open_images;
+use connection::Incoming;
 
 /// How long requests under way are given when the daemon ends. What they make goes on at the next
 /// start: creation is a job with a record.
@@ -25,6 +27,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the daemon cannot start.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
+    match pinpod_command::raise_open_files() {
+        Ok(limit) => tracing::debug!(?limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
     let mut end = EndSignal::new()?;
     let server = tokio::select! {
         server = Server::start(config) => server?,
@@ -91,11 +97,10 @@ impl Server {
         let (socket, listener) = socket::bind(&config.api.listen)?;
         let (router, streaming) = build::router(config).await?;
         let (end, ended) = oneshot::channel::<()>();
-        let serving =
-            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
-                // A dropped sender means the same as a message: nobody wants the server any more.
-                ended.await.unwrap_or(());
-            });
+        let serving = router.serve_with_incoming_shutdown(Incoming::new(listener), async move {
+            // A dropped sender means the same as a message: nobody wants the server any more.
+            ended.await.unwrap_or(());
+        });
         Ok(Self {
             end,
             streaming,
