@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use pinpod_testkit::{Node, Result, run, tool, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -15,9 +15,11 @@ use crate::{Manifest, Pod};
 
 /// Where the kubelet keeps what it has of its pods.
 pub(crate) const ROOT: &str = "/var/lib/kubelet";
-pub(crate) const LOG: &str = "/run/testkit/kubelet.log";
+/// What it logs.
+pub const LOG: &str = "/run/testkit/kubelet.log";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 const CONFIG: &str = "/etc/kubernetes/kubelet.json";
+const KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 const API: &str = "https://127.0.0.1:10250";
 
 /// Sysctls of the whole machine that a kubelet sets when they are not as it wants them. It is shown
@@ -34,20 +36,26 @@ const TUNABLES: [(&str, u32); 6] = [
 /// How the kubelet learns what happens to its pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It lists them every second.
+    /// It lists them every second, and reads their figures from cgroups where it can.
     Relisting,
-    /// The runtime tells it (feature gate `EventedPLEG`).
+    /// The runtime tells it, their figures too (feature gates `EventedPLEG` and
+    /// `PodAndContainerStatsFromCRI`).
     Events,
+    /// As [`Mode::Relisting`], with an API server that does not answer, as on a control plane's
+    /// node that starts. `/pods` shows no new status then.
+    Bootstrap,
 }
 
 /// A running kubelet.
 #[derive(Debug)]
 pub struct Kubelet {
+    mode: Mode,
     process: Option<Child>,
 }
 
 fn configuration(node: &Node, mode: Mode) -> Value {
     let never = "0%";
+    let events = mode == Mode::Events;
     json!({
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -68,7 +76,21 @@ fn configuration(node: &Node, mode: Mode) -> Value {
         "imageGCHighThresholdPercent": 100,
         "volumePluginDir": format!("{ROOT}/volume-plugins"),
         "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
-        "featureGates": {"EventedPLEG": mode == Mode::Events},
+        "containerLogMaxSize": "10Ki",
+        "containerLogMonitorInterval": "3s",
+        "featureGates": {"EventedPLEG": events, "PodAndContainerStatsFromCRI": events},
+    })
+}
+
+/// Nothing listens there.
+fn kubeconfig() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "none",
+        "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "none", "user": {}}],
+        "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
     })
 }
 
@@ -90,16 +112,24 @@ impl Kubelet {
     pub(crate) async fn start(node: &Node, mode: Mode) -> Result<Self> {
         std::fs::create_dir_all(MANIFESTS)?;
         std::fs::write(CONFIG, configuration(node, mode).to_string())?;
-        let mut kubelet = Self { process: None };
+        std::fs::write(KUBECONFIG, kubeconfig().to_string())?;
+        let mut kubelet = Self {
+            mode,
+            process: None,
+        };
         kubelet.launch().await?;
         Ok(kubelet)
     }
 
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// When it is not there, ends, or is not healthy within 30 seconds.
     #[allow(
         clippy::disallowed_methods,
         reason = "the kubelet runs beside the test, as a service does"
     )]
-    async fn launch(&mut self) -> Result {
+    pub async fn launch(&mut self) -> Result {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -110,7 +140,11 @@ impl Kubelet {
             .arg(tool("kubelet")?)
             .args(["--config", CONFIG, "--root-dir", ROOT])
             .args(["--cert-dir", &format!("{ROOT}/pki")])
-            .args(["--node-ip", ADDRESS, "--v", "3"])
+            .args(["--node-ip", ADDRESS, "--v", "4"])
+            .args(match self.mode {
+                Mode::Bootstrap => vec!["--kubeconfig", KUBECONFIG],
+                Mode::Relisting | Mode::Events => Vec::new(),
+            })
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -142,15 +176,6 @@ impl Kubelet {
             .await
             .context("the kubelet did not end within 10 s of SIGTERM")??;
         Ok(())
-    }
-
-    /// Ends it and starts it again.
-    ///
-    /// # Errors
-    /// When it does not end or does not become healthy.
-    pub async fn restart(&mut self) -> Result {
-        self.stop().await?;
-        self.launch().await
     }
 
     /// GET of a path of its API; returns the body.
@@ -250,11 +275,17 @@ impl Kubelet {
         .await
     }
 
-    /// Removes every manifest and waits until the kubelet has none of the pods and their directories.
+    /// Removes every manifest, waits until the kubelet has none of the pods and their directories, and
+    /// ends it.
     ///
     /// # Errors
     /// What is left after 60 seconds.
-    pub(crate) async fn clear(&self) -> Result {
+    pub(crate) async fn clear(mut self) -> Result {
+        if self.mode == Mode::Bootstrap {
+            // It takes nothing away before its API server has told it which pods there are.
+            self.stop().await?;
+            return unmount_volumes().await;
+        }
         for file in std::fs::read_dir(MANIFESTS)? {
             std::fs::remove_file(file?.path())?;
         }
@@ -262,17 +293,24 @@ impl Kubelet {
         let gone = until("the end of all pods", Duration::from_secs(60), async || {
             let pods = self.pods().await?;
             let names: Vec<&str> = pods.iter().map(Pod::name).collect();
-            let directories = directories(Path::new(ROOT).join("pods").as_path())?;
+            let directories = names_in(&Path::new(ROOT).join("pods"))?;
             left = format!("pods {names:?}, directories {directories:?}");
             Ok((pods.is_empty() && directories.is_empty()).then_some(()))
         });
         gone.await.with_context(|| format!("left: {left}"))?;
-        ensure!(
-            !std::fs::read_to_string("/proc/self/mountinfo")?.contains("/var/lib/kubelet/pods"),
-            "a volume is mounted still"
-        );
-        Ok(())
+        self.stop().await
     }
+}
+
+/// Unmounts the volumes of pods.
+async fn unmount_volumes() -> Result {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+        if point.starts_with(&format!("{ROOT}/pods/")) {
+            run("umount", &[point]).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn request(method: &str, path: &str) -> Result<String> {
@@ -282,20 +320,27 @@ async fn request(method: &str, path: &str) -> Result<String> {
     run("curl", &args).await
 }
 
-/// Removes the kubelet's cgroups of the classes of service, which it makes where and when it likes. One
-/// that still has a pod's in it stays, and the check of what is left names it.
+/// Removes the kubelet's cgroups of pods and of classes of service, which it makes where and when it
+/// likes. One that still has a container's in it stays, and the check of what is left names it.
 pub(crate) fn remove_cgroups(parent: &str) -> Result {
     for hierarchy in std::fs::read_dir("/sys/fs/cgroup")? {
         let top = hierarchy?.path().join(parent.trim_start_matches('/'));
         for class in ["kubepods/burstable", "kubepods/besteffort", "kubepods"] {
-            let _kept = std::fs::remove_dir(top.join(class));
+            let class = top.join(class);
+            for pod in names_in(&class)?
+                .iter()
+                .filter(|name| name.starts_with("pod"))
+            {
+                let _kept = std::fs::remove_dir(class.join(pod));
+            }
+            let _kept = std::fs::remove_dir(class);
         }
     }
     Ok(())
 }
 
 /// The names in a directory, none when it is not there.
-fn directories(path: &Path) -> Result<Vec<String>> {
+fn names_in(path: &Path) -> Result<Vec<String>> {
     let Ok(entries) = std::fs::read_dir(path) else {
         return Ok(Vec::new());
     };

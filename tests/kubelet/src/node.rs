@@ -27,10 +27,9 @@ where
             let mut kubelet = prepare(node, mode).await?;
             body(node, &mut kubelet).await?;
             kubelet.clear().await?;
-            kubelet.stop().await?;
-            remove_cgroups(node.cgroup_parent())?;
             // The kubelet removes what it has stopped once a minute only.
             node.crictl(&["rmp", "--force", "--all"]).await?;
+            remove_cgroups(node.cgroup_parent())?;
             node.assert_clean().await
         };
         outcome
