@@ -40,15 +40,17 @@ impl Refusal {
     }
 }
 
-/// The end of every RPC: the answer, or the status, which is logged here and nowhere else.
+/// The end of every RPC: the answer, or the status.
 pub(crate) fn answer<T>(
     rpc: &'static str,
     result: Result<T, Refusal>,
 ) -> Result<Response<T>, Status> {
-    let Refusal { class, message } = match result {
-        Ok(answer) => return Ok(Response::new(answer)),
-        Err(refusal) => refusal,
-    };
+    result.map(Response::new).map_err(|why| refuse(rpc, why))
+}
+
+/// The status of an RPC that fails, or of a stream that ends early. It is logged here and nowhere
+/// else.
+pub(crate) fn refuse(rpc: &'static str, Refusal { class, message }: Refusal) -> Status {
     match class {
         // The kubelet asks for what is gone all the time.
         ErrorClass::NotFound | ErrorClass::Unimplemented => {
@@ -56,7 +58,7 @@ pub(crate) fn answer<T>(
         }
         _ => tracing::warn!(rpc, ?class, "{message}"),
     }
-    Err(Status::new(code(class), message))
+    Status::new(code(class), message)
 }
 
 fn code(class: ErrorClass) -> Code {

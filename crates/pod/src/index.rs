@@ -1,4 +1,4 @@
-//! Who is who: identifiers, and the keys that the kubelet sends, to drivers.
+//! Who is who: identifiers, and the keys that the kubelet sends, to drivers; and who follows them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,6 +7,7 @@ use pinpod_model::{PodId, PodMetadata, PodSandboxConfig};
 
 use crate::driver::{self, PodHandle};
 use crate::error::{LookupError, RunPodError};
+use crate::events::Events;
 use crate::settings::Parts;
 use crate::snapshot::{ContainerSnapshot, PodSnapshot};
 
@@ -14,6 +15,7 @@ use crate::snapshot::{ContainerSnapshot, PodSnapshot};
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     maps: RwLock<Maps>,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +25,11 @@ struct Maps {
 }
 
 impl Index {
+    /// Where drivers say what happened.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
     /// The driver of the pod with this key; a new one, already at work, if there is none.
     pub(crate) fn pod_for(
         self: &Arc<Self>,

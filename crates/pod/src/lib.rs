@@ -16,6 +16,7 @@
 mod container;
 mod driver;
 mod error;
+mod events;
 mod index;
 mod monitor;
 mod policy;
@@ -37,7 +38,9 @@ pub use error::{
     ContainerError, CreateContainerError, EndPodError, FileError, LookupError, MonitorError,
     PodGone, RunPodError, TeardownError,
 };
+pub use events::{EventKind, Events, FollowError, Follower, PodEvent, RING};
 pub use recover::RecoverError;
+pub use sandbox::now;
 pub use settings::{Handler, Parts, Settings};
 pub use snapshot::{
     ContainerPhase, ContainerSnapshot, ExecOutput, Exit, NamespaceFiles, PodSnapshot, PodState,
@@ -291,6 +294,12 @@ impl Engine {
         container::reopen_log(&handle, &container)
             .await
             .map_err(Arc::new)
+    }
+
+    /// What happens to pods and containers, for those who follow it.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        self.index.events()
     }
 
     /// The handler names and what each can do, as configured.

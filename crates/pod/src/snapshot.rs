@@ -155,3 +155,41 @@ pub struct ExecOutput {
     /// Exit code of the command.
     pub exit_code: i32,
 }
+
+#[cfg(test)]
+impl PodSnapshot {
+    /// A pod without containers, for tests that need some pod.
+    pub(crate) fn example() -> Self {
+        Self {
+            id: "0a".repeat(32).parse().unwrap(),
+            config: Arc::new(PodSandboxConfig {
+                metadata: pinpod_model::PodMetadata {
+                    name: "web".into(),
+                    uid: "1".into(),
+                    namespace: "default".into(),
+                    attempt: 0,
+                },
+                hostname: String::new(),
+                log_directory: String::new(),
+                dns: None,
+                port_mappings: Vec::new(),
+                labels: pinpod_model::Labels::new(),
+                annotations: pinpod_model::Labels::new(),
+                cgroup_parent: String::new(),
+                security: pinpod_model::PodSecurity::default(),
+                sysctls: std::collections::BTreeMap::new(),
+                overhead: None,
+                resources: None,
+                runtime_handler: None,
+            }),
+            runtime_handler: "runc".into(),
+            state: PodState::Ready,
+            created_at: 17,
+            ips: Vec::new(),
+            namespaces: NamespaceFiles::default(),
+            init: None,
+            monitor: None,
+            containers: Vec::new(),
+        }
+    }
+}

@@ -128,6 +128,18 @@ impl Node {
         RuntimeServiceClient::new(self.channel.clone())
     }
 
+    /// Client of the runtime service on a connection of its own, on which the daemon may be at most
+    /// `window` bytes ahead of its reader.
+    ///
+    /// # Errors
+    /// Never, in practice: the address is a constant.
+    pub fn runtime_apart(&self, window: u32) -> Result<RuntimeServiceClient<Channel>> {
+        let endpoint = Endpoint::try_from("http://pinpod")?
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window);
+        Ok(RuntimeServiceClient::new(connect_to(&endpoint)))
+    }
+
     /// Client of the image service.
     #[must_use]
     pub fn images(&self) -> ImageServiceClient<Channel> {
@@ -319,12 +331,13 @@ fn write_network(conflist: &str) -> Result {
 
 /// A channel that connects when it is first used.
 fn connect() -> Result<Channel> {
-    let endpoint = Endpoint::try_from("http://pinpod")?;
-    Ok(
-        endpoint.connect_with_connector_lazy(tower::service_fn(|_| async {
-            UnixStream::connect(SOCKET).await.map(TokioIo::new)
-        })),
-    )
+    Ok(connect_to(&Endpoint::try_from("http://pinpod")?))
+}
+
+fn connect_to(endpoint: &Endpoint) -> Channel {
+    endpoint.connect_with_connector_lazy(tower::service_fn(|_| async {
+        UnixStream::connect(SOCKET).await.map(TokioIo::new)
+    }))
 }
 
 /// Makes the directory of the test's cgroups, as the kubelet makes that of its pods.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use pinpod_cri_api::runtime::v1 as cri;
+use pinpod_image::Images;
+use pinpod_pod::{ContainerSnapshot, PodSnapshot};
 
 use super::{RuntimeService, info};
 use crate::convert::{self, ContainerMatch};
@@ -63,8 +65,7 @@ pub(super) async fn status(
     request: cri::ContainerStatusRequest,
 ) -> Result<cri::ContainerStatusResponse, Refusal> {
     let container = service.engine.container(&request.container_id)?;
-    let mut status = convert::container_status(&container);
-    name_mounted_images(service, &mut status.mounts);
+    let status = status_of(&container, &service.images);
     let info = if request.verbose {
         info::of_container(&container).await
     } else {
@@ -76,10 +77,24 @@ pub(super) async fn status(
     })
 }
 
+/// The states of all containers of a pod, in the order of their creation.
+pub(super) fn statuses_of(pod: &PodSnapshot, images: &Images) -> Vec<cri::ContainerStatus> {
+    let containers = pod.containers.iter();
+    containers
+        .map(|container| status_of(container, images))
+        .collect()
+}
+
+fn status_of(container: &ContainerSnapshot, images: &Images) -> cri::ContainerStatus {
+    let mut status = convert::container_status(container);
+    name_mounted_images(images, &mut status.mounts);
+    status
+}
+
 /// The kubelet shows which digest an image volume has.
-fn name_mounted_images(service: &RuntimeService, mounts: &mut [cri::Mount]) {
+fn name_mounted_images(images: &Images, mounts: &mut [cri::Mount]) {
     for spec in mounts.iter_mut().filter_map(|mount| mount.image.as_mut()) {
-        if let Some(image) = service.images.resolve(&spec.image) {
+        if let Some(image) = images.resolve(&spec.image) {
             let digest = image.repo_digests.first().cloned();
             spec.image_ref = digest.unwrap_or_else(|| image.id.to_string());
         }

@@ -1,6 +1,7 @@
 //! `runtime.v1.RuntimeService`: one line for each RPC.
 
 mod container;
+mod events;
 mod exec;
 mod info;
 mod pod_sandbox;
@@ -55,7 +56,7 @@ macro_rules! runtime_service {
             type StreamContainerStatsStream = Chunks<cri::StreamContainerStatsResponse>;
             type StreamPodSandboxStatsStream = Chunks<cri::StreamPodSandboxStatsResponse>;
             type StreamPodSandboxMetricsStream = Chunks<cri::StreamPodSandboxMetricsResponse>;
-            type GetContainerEventsStream = Chunks<cri::ContainerEventResponse>;
+            type GetContainerEventsStream = events::ContainerEvents;
 
             $(async fn $method(
                 &self,
@@ -113,6 +114,6 @@ runtime_service! {
     "ListPodSandboxMetrics" list_pod_sandbox_metrics(cri::ListPodSandboxMetricsRequest) -> cri::ListPodSandboxMetricsResponse;
     "StreamPodSandboxMetrics" stream_pod_sandbox_metrics(cri::StreamPodSandboxMetricsRequest) -> Chunks<cri::StreamPodSandboxMetricsResponse>;
 
-    "GetContainerEvents" get_container_events(cri::GetEventsRequest) -> Chunks<cri::ContainerEventResponse>;
+    "GetContainerEvents" get_container_events(cri::GetEventsRequest) -> events::ContainerEvents = events::get;
     "CheckpointContainer" checkpoint_container(cri::CheckpointContainerRequest) -> cri::CheckpointContainerResponse;
 }

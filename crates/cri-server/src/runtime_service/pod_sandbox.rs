@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pinpod_cri_api::runtime::v1 as cri;
 
-use super::{RuntimeService, info};
+use super::{RuntimeService, container, info};
 use crate::convert::{self, PodMatch};
 use crate::status_code::Refusal;
 use crate::stream::{Chunks, chunks};
@@ -46,6 +46,8 @@ pub(super) async fn status(
     service: &RuntimeService,
     request: cri::PodSandboxStatusRequest,
 ) -> Result<cri::PodSandboxStatusResponse, Refusal> {
+    // Read before the state: the kubelet takes what an event tells of a later time for newer.
+    let timestamp = pinpod_pod::now();
     let pod = service.engine.pod(&request.pod_sandbox_id)?;
     Ok(cri::PodSandboxStatusResponse {
         status: Some(convert::pod_sandbox_status(&pod)),
@@ -54,9 +56,8 @@ pub(super) async fn status(
         } else {
             BTreeMap::new()
         },
-        // Both are for kubelets that follow GetContainerEvents.
-        containers_statuses: Vec::new(),
-        timestamp: 0,
+        containers_statuses: container::statuses_of(&pod, &service.images),
+        timestamp,
     })
 }
 

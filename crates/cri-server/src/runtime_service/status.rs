@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pinpod_cri_api::runtime::v1 as cri;
 use pinpod_model::CgroupDriver;
+use serde_json::json;
 
 use super::RuntimeService;
 use crate::convert;
@@ -53,7 +54,9 @@ pub(super) async fn status(
     Ok(cri::StatusResponse {
         status: Some(cri::RuntimeStatus { conditions }),
         info: if request.verbose {
-            node.info.clone()
+            let mut info = node.info.clone();
+            info.insert("events".to_owned(), followed(service));
+            info
         } else {
             BTreeMap::new()
         },
@@ -63,6 +66,12 @@ pub(super) async fn status(
             user_namespaces_host_network: node.user_namespaces_host_network,
         }),
     })
+}
+
+/// How many follow GetContainerEvents, and how far each may fall behind.
+fn followed(service: &RuntimeService) -> String {
+    let followers = service.engine.events().followers();
+    json!({"followers": followers, "ring": pinpod_pod::RING}).to_string()
 }
 
 pub(super) async fn runtime_config(

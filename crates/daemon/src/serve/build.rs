@@ -14,7 +14,7 @@ use pinpod_image::{Images, ImagesConfig};
 use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
 use pinpod_oci_runtime::{Features, Runtime};
-use pinpod_pod::{Engine, Handler, Parts, Settings};
+use pinpod_pod::{Engine, Events, Handler, Parts, Settings};
 use serde_json::json;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -39,16 +39,22 @@ const MAX_CALLS: u32 = 1000;
 /// The longest headers of a call, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
 
-/// The services of the socket, on top of everything, and the server of their streams.
+/// What there is to serve.
+#[derive(Debug)]
+pub(super) struct Services {
+    /// The services of the socket, on top of everything.
+    pub(super) router: Router<Stack<DeadlineLayer, Identity>>,
+    /// The server of their streams.
+    pub(super) streaming: pinpod_streaming::Server,
+    /// What their clients follow until it is ended.
+    pub(super) events: Events,
+}
+
+/// Builds everything.
 ///
 /// # Errors
 /// If a part cannot be built: the text names it.
-pub(super) async fn router(
-    config: &Config,
-) -> anyhow::Result<(
-    Router<Stack<DeadlineLayer, Identity>>,
-    pinpod_streaming::Server,
-)> {
+pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
     let node = pinpod_bundle::host::node_facts().context("cannot read what this node can do")?;
     tell_lacks(config, &node);
     let handlers = handlers(config).await;
@@ -66,6 +72,7 @@ pub(super) async fn router(
     .context("cannot take up what a former daemon left")?;
     let streaming = super::streaming::config(&config.api)?;
     let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())?;
+    let events = engine.events().clone();
     let (runtime, image) =
         pinpod_cri_server::services(engine, images.clone(), network, report, streaming.clone());
     let send = usize::try_from(config.api.grpc_max_send_msg_size)?;
@@ -85,7 +92,11 @@ pub(super) async fn router(
         .add_service(runtime)
         .add_service(image)
         .add_service(AdminServer::new(Admin { images }));
-    Ok((router, streaming))
+    Ok(Services {
+        router,
+        streaming,
+        events,
+    })
 }
 
 /// Opens the image store, which takes the lock of its directory.

@@ -81,6 +81,7 @@ impl EndSignal {
 pub(crate) struct Server {
     end: oneshot::Sender<()>,
     streaming: pinpod_streaming::Server,
+    events: pinpod_pod::Events,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     _socket: socket::Socket,
     _lock: lock::Lock,
@@ -95,7 +96,11 @@ impl Server {
         // The image store takes the lock of `root` itself.
         let lock = lock::take(&config.runroot)?;
         let (socket, listener) = socket::bind(&config.api.listen)?;
-        let (router, streaming) = build::router(config).await?;
+        let build::Services {
+            router,
+            streaming,
+            events,
+        } = build::services(config).await?;
         let (end, ended) = oneshot::channel::<()>();
         let serving = router.serve_with_incoming_shutdown(Incoming::new(listener), async move {
             // A dropped sender means the same as a message: nobody wants the server any more.
@@ -104,6 +109,7 @@ impl Server {
         Ok(Self {
             end,
             streaming,
+            events,
             task: tokio::spawn(serving),
             _socket: socket,
             _lock: lock,
@@ -116,6 +122,8 @@ impl Server {
     /// If serving had failed.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         drop(self.end);
+        // Who follows them would do so for ever.
+        self.events.end();
         self.streaming.stop().await;
         let abort = self.task.abort_handle();
         match tokio::time::timeout(DRAIN, self.task).await {

@@ -15,6 +15,7 @@ mod containers;
 mod messages;
 mod pod;
 mod slot;
+mod tell;
 
 use std::sync::Arc;
 
@@ -30,8 +31,9 @@ use crate::monitor::MonitorLink;
 use crate::record::{ContainerRecord, PodPhase, PodRecord, RecordDirs};
 use crate::sandbox;
 use crate::settings::Parts;
-use crate::snapshot::{PodSnapshot, PodState};
+use crate::snapshot::{PodSnapshot, PodState, UnixNanos};
 use slot::Slot;
+use tell::Told;
 
 /// The way to a pod's driver.
 #[derive(Debug, Clone)]
@@ -111,6 +113,9 @@ struct Driver {
     inbox: mpsc::UnboundedReceiver<Message>,
     outbox: mpsc::UnboundedSender<Message>,
     publish: watch::Sender<Published>,
+    /// What followers know, and the time of the last thing told.
+    told: Told,
+    told_at: UnixNanos,
 }
 
 /// Starts the driver of a new pod, already at work on it.
@@ -136,6 +141,8 @@ pub(crate) fn resume(
 ) -> PodHandle {
     let (mut driver, handle) = Driver::new(parts, index, record, containers);
     driver.take_up();
+    // Who followed the last daemon lists everything anew.
+    driver.told = Told::all_of(&driver.publish.borrow().snapshot);
     tokio::spawn(driver.serve());
     handle
 }
@@ -183,6 +190,8 @@ impl Driver {
             inbox,
             outbox,
             publish,
+            told: Told::default(),
+            told_at: 0,
         };
         driver.publish();
         (driver, handle)
@@ -203,6 +212,7 @@ impl Driver {
             }
             self.advance();
             self.publish();
+            self.tell_followers();
         }
     }
 

@@ -281,6 +281,7 @@ impl Driver {
         match result {
             Ok(()) => {
                 self.index.forget(&self.config.metadata, &self.record.id);
+                self.tell_deleted();
                 answer_all(waiters, &Ok(()));
                 false
             }

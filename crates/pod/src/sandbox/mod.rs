@@ -87,7 +87,8 @@ pub(crate) fn hostname(record: &PodRecord) -> Option<String> {
 }
 
 /// Now, as CRI counts.
-pub(crate) fn now() -> UnixNanos {
+#[must_use]
+pub fn now() -> UnixNanos {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
