@@ -22,7 +22,8 @@ pub use hierarchy::{DetectError, Hierarchy, HierarchyKind, Version};
 pub use oom::{OomSource, read_oom_kills};
 pub use path::{CgroupPath, CgroupPathError};
 pub use stats::{
-    CpuStats, IoDevice, IoStats, MemoryStats, PidStats, Pressure, PressureAverages, Stats,
+    CpuDetails, CpuStats, Details, HugepageStats, IoDevice, MemoryDetails, MemoryStats, PidStats,
+    Pressure, PressureAverages, Stats,
 };
 
 #[cfg(test)]
