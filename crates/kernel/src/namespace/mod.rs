@@ -19,7 +19,7 @@ use std::path::Path;
 use rustix::thread::UnshareFlags;
 
 pub(crate) use enter::enter_here;
-pub use enter::{EnterError, enter_thread};
+pub use enter::{EnterError, enter_each, enter_thread};
 pub use pin::{PinError, PinRequest, UnpinError, pin, pin_process, unpin};
 pub use sysctl::{SysctlError, sysctl_namespace};
 pub use user::UserPin;

@@ -225,6 +225,10 @@ fn what_is_no_namespace_is_not_entered() {
     assert!(matches!(error, EnterError::NotEnterable { .. }), "{error}");
     let error = enter_thread(&[Path::new("/nowhere")], || ()).unwrap_err();
     assert!(matches!(error, EnterError::Open { .. }), "{error}");
+    let paths = ["/nowhere", "/proc/self/ns/uts"].map(Path::new);
+    let each = super::enter_each(&paths, || sysctl("kernel.hostname")).unwrap();
+    assert!(matches!(each[0], Err(EnterError::Open { .. })));
+    assert_eq!(each[1].as_ref().unwrap(), &sysctl("kernel.hostname"));
     assert!(!is_namespace(Path::new("/nowhere")).unwrap());
     assert!(!is_namespace(Path::new("/etc")).unwrap());
 }
