@@ -23,6 +23,7 @@ pub(crate) const RANKS: &[(&str, u32)] = &[
     ("pinpod-monitor-api", 4),
     ("pinpod-pod", 5),
     ("pinpod-monitor", 5),
+    ("pinpod-stats", 6),
     ("pinpod-streaming", 6),
     ("pinpod-cri-server", 7),
     ("pinpod", 8),

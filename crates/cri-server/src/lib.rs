@@ -19,6 +19,7 @@ use pinpod_cri_api::runtime::v1::runtime_service_server::RuntimeServiceServer;
 use pinpod_image::Images;
 use pinpod_network::Network;
 use pinpod_pod::Engine;
+use pinpod_stats::Meter;
 
 pub use convert::{ConvertError, Problem};
 pub use deadline::{Deadline, DeadlineLayer};
@@ -26,21 +27,34 @@ pub use image_service::ImageService;
 pub use node_report::{HandlerReport, NodeReport};
 pub use runtime_service::RuntimeService;
 
+/// What the services stand on.
+#[derive(Debug)]
+pub struct Parts {
+    /// Pods and containers.
+    pub engine: Engine,
+    /// Images.
+    pub images: Images,
+    /// The pod network.
+    pub network: Network,
+    /// What is told of this node.
+    pub node: NodeReport,
+    /// Where streams are served.
+    pub streaming: pinpod_streaming::Server,
+    /// What pods and containers use.
+    pub meter: Meter,
+}
+
 /// Both services of CRI, to be added to one server: clients expect them on one socket. The caller
 /// sets their message limits; gRPC's own of 4 MiB is too small for some thousand containers.
 #[must_use]
 pub fn services(
-    engine: Engine,
-    images: Images,
-    network: Network,
-    node: NodeReport,
-    streaming: pinpod_streaming::Server,
+    parts: Parts,
 ) -> (
     RuntimeServiceServer<RuntimeService>,
     ImageServiceServer<ImageService>,
 ) {
-    let runtime = RuntimeService::new(engine, images.clone(), network, node, streaming);
-    let images = ImageService::new(images);
+    let images = ImageService::new(parts.images.clone());
+    let runtime = RuntimeService::new(parts);
     (
         RuntimeServiceServer::new(runtime),
         ImageServiceServer::new(images),

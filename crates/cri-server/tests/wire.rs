@@ -13,11 +13,12 @@ use pinpod_cgroup::Hierarchy;
 use pinpod_cri_api::runtime::v1 as cri;
 use pinpod_cri_api::runtime::v1::image_service_client::ImageServiceClient;
 use pinpod_cri_api::runtime::v1::runtime_service_client::RuntimeServiceClient;
-use pinpod_cri_server::{HandlerReport, NodeReport, services};
+use pinpod_cri_server::{HandlerReport, NodeReport, Parts as ServiceParts, services};
 use pinpod_image::{Images, ImagesConfig};
 use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
 use pinpod_pod::{Engine, Parts, Settings};
+use pinpod_stats::Meter;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -83,7 +84,20 @@ async fn serve(directory: &Path) -> Channel {
     let engine = Engine::recover(parts).await.unwrap();
     let streaming = pinpod_streaming::Config::default();
     let streaming = pinpod_streaming::Server::bind(streaming, engine.clone()).unwrap();
-    let (runtime, image) = services(engine, images, network, report(), streaming);
+    let meter = Meter::new(pinpod_stats::Parts {
+        engine: engine.clone(),
+        images: images.clone(),
+        cgroups: Hierarchy::detect().unwrap(),
+        cgroup_driver: CgroupDriver::Cgroupfs,
+    });
+    let (runtime, image) = services(ServiceParts {
+        engine,
+        images,
+        network,
+        node: report(),
+        streaming,
+        meter,
+    });
 
     let socket = directory.join("cri.sock");
     let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());

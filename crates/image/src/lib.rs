@@ -202,6 +202,12 @@ impl Images {
         self.shared.catalog.release(image, user);
     }
 
+    /// Directory of the store.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.shared.store.root()
+    }
+
     /// What images use, from the records; nothing is walked.
     ///
     /// # Errors

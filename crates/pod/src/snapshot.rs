@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pinpod_cgroup::CgroupPath;
 use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{
     ContainerConfig, ContainerId, ImageId, PodId, PodSandboxConfig, ResolvedUser, Signal,
@@ -139,6 +140,8 @@ pub struct ContainerSnapshot {
     pub log_path: Option<PathBuf>,
     /// Directory of its OCI bundle (`config.json`, `rootfs`).
     pub bundle: PathBuf,
+    /// Its cgroup.
+    pub cgroup: CgroupPath,
     /// When CreateContainer was first asked for it.
     pub created_at: UnixNanos,
     /// Where it is in its life.

@@ -117,7 +117,7 @@ fn reason(exit: &Exit) -> &'static str {
     }
 }
 
-fn metadata(container: &ContainerSnapshot) -> cri::ContainerMetadata {
+pub(super) fn metadata(container: &ContainerSnapshot) -> cri::ContainerMetadata {
     let metadata = &container.config.metadata;
     cri::ContainerMetadata {
         name: metadata.name.clone(),

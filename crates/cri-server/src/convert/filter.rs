@@ -31,6 +31,16 @@ impl PodMatch {
         })
     }
 
+    /// The filter of statistics has no state.
+    pub(crate) fn of_stats(filter: Option<cri::PodSandboxStatsFilter>) -> Self {
+        let filter = filter.unwrap_or_default();
+        Self {
+            id: filter.id,
+            state: None,
+            labels: filter.label_selector,
+        }
+    }
+
     pub(crate) fn matches(&self, pod: &PodSnapshot) -> bool {
         pod.id.as_str().starts_with(&self.id)
             && self.state.is_none_or(|state| state == pod_state(pod))
@@ -61,6 +71,17 @@ impl ContainerMatch {
             state: state.transpose()?,
             labels: filter.label_selector,
         })
+    }
+
+    /// The filter of statistics has no state.
+    pub(crate) fn of_stats(filter: Option<cri::ContainerStatsFilter>) -> Self {
+        let filter = filter.unwrap_or_default();
+        Self {
+            id: filter.id,
+            pod: filter.pod_sandbox_id,
+            state: None,
+            labels: filter.label_selector,
+        }
     }
 
     pub(crate) fn matches(&self, container: &ContainerSnapshot) -> bool {

@@ -15,6 +15,7 @@ mod pod_status;
 mod resources;
 mod security;
 mod signal;
+mod stats;
 
 pub(crate) use cidr::pod_cidrs;
 pub(crate) use container::{container_config, exec_command, seconds};
@@ -25,3 +26,4 @@ pub(crate) use image::{credentials, image, image_reference};
 pub(crate) use pod::pod_sandbox_config;
 pub(crate) use pod_status::{pod_sandbox, pod_sandbox_status};
 pub(crate) use resources::linux_resources;
+pub(crate) use stats::{container_stats, pod_sandbox_stats};

@@ -51,7 +51,7 @@ pub(super) fn state_of(pod: &PodSnapshot) -> cri::PodSandboxState {
     }
 }
 
-fn metadata(pod: &PodSnapshot) -> cri::PodSandboxMetadata {
+pub(super) fn metadata(pod: &PodSnapshot) -> cri::PodSandboxMetadata {
     let metadata = &pod.config.metadata;
     cri::PodSandboxMetadata {
         name: metadata.name.clone(),

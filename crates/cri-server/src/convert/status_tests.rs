@@ -83,6 +83,7 @@ fn shown(phase: ContainerPhase) -> ContainerSnapshot {
         stop_signal: container_config(Some(asked())).unwrap().stop_signal,
         log_path: Some("/var/log/pods/p/web/1.log".into()),
         bundle: "/run/pinpod/containers/0b".into(),
+        cgroup: "/kubepods/pinpod-0b".parse().unwrap(),
         created_at: 20,
         phase,
     }

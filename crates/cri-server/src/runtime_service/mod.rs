@@ -5,14 +5,17 @@ mod events;
 mod exec;
 mod info;
 mod pod_sandbox;
+mod stats;
 mod status;
 
 use pinpod_cri_api::runtime::v1 as cri;
 use pinpod_image::Images;
 use pinpod_network::Network;
 use pinpod_pod::Engine;
+use pinpod_stats::Meter;
 use tonic::{Request, Response, Status};
 
+use crate::Parts;
 use crate::node_report::NodeReport;
 use crate::status_code::{Refusal, answer};
 use crate::stream::Chunks;
@@ -25,23 +28,24 @@ pub struct RuntimeService {
     network: Network,
     node: NodeReport,
     streaming: pinpod_streaming::Server,
+    meter: Meter,
 }
 
 impl RuntimeService {
-    pub(crate) fn new(
-        engine: Engine,
-        images: Images,
-        network: Network,
-        node: NodeReport,
-        streaming: pinpod_streaming::Server,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            engine,
-            images,
-            network,
-            node,
-            streaming,
+            engine: parts.engine,
+            images: parts.images,
+            network: parts.network,
+            node: parts.node,
+            streaming: parts.streaming,
+            meter: parts.meter,
         }
+    }
+
+    /// The file system of writable layers, named as ImageFsInfo names it.
+    fn layers_mountpoint(&self) -> String {
+        self.meter.layers_root().to_string_lossy().into_owned()
     }
 }
 
@@ -104,12 +108,12 @@ runtime_service! {
     "Attach" attach(cri::AttachRequest) -> cri::AttachResponse = exec::attach;
     "PortForward" port_forward(cri::PortForwardRequest) -> cri::PortForwardResponse = exec::port_forward;
 
-    "ContainerStats" container_stats(cri::ContainerStatsRequest) -> cri::ContainerStatsResponse;
-    "ListContainerStats" list_container_stats(cri::ListContainerStatsRequest) -> cri::ListContainerStatsResponse;
-    "StreamContainerStats" stream_container_stats(cri::StreamContainerStatsRequest) -> Chunks<cri::StreamContainerStatsResponse>;
-    "PodSandboxStats" pod_sandbox_stats(cri::PodSandboxStatsRequest) -> cri::PodSandboxStatsResponse;
-    "ListPodSandboxStats" list_pod_sandbox_stats(cri::ListPodSandboxStatsRequest) -> cri::ListPodSandboxStatsResponse;
-    "StreamPodSandboxStats" stream_pod_sandbox_stats(cri::StreamPodSandboxStatsRequest) -> Chunks<cri::StreamPodSandboxStatsResponse>;
+    "ContainerStats" container_stats(cri::ContainerStatsRequest) -> cri::ContainerStatsResponse = stats::container;
+    "ListContainerStats" list_container_stats(cri::ListContainerStatsRequest) -> cri::ListContainerStatsResponse = stats::list_containers;
+    "StreamContainerStats" stream_container_stats(cri::StreamContainerStatsRequest) -> Chunks<cri::StreamContainerStatsResponse> = stats::stream_containers;
+    "PodSandboxStats" pod_sandbox_stats(cri::PodSandboxStatsRequest) -> cri::PodSandboxStatsResponse = stats::pod_sandbox;
+    "ListPodSandboxStats" list_pod_sandbox_stats(cri::ListPodSandboxStatsRequest) -> cri::ListPodSandboxStatsResponse = stats::list_pod_sandboxes;
+    "StreamPodSandboxStats" stream_pod_sandbox_stats(cri::StreamPodSandboxStatsRequest) -> Chunks<cri::StreamPodSandboxStatsResponse> = stats::stream_pod_sandboxes;
     "ListMetricDescriptors" list_metric_descriptors(cri::ListMetricDescriptorsRequest) -> cri::ListMetricDescriptorsResponse;
     "ListPodSandboxMetrics" list_pod_sandbox_metrics(cri::ListPodSandboxMetricsRequest) -> cri::ListPodSandboxMetricsResponse;
     "StreamPodSandboxMetrics" stream_pod_sandbox_metrics(cri::StreamPodSandboxMetricsRequest) -> Chunks<cri::StreamPodSandboxMetricsResponse>;

@@ -15,6 +15,7 @@ use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
 use pinpod_oci_runtime::{Features, Runtime};
 use pinpod_pod::{Engine, Events, Handler, Parts, Settings};
+use pinpod_stats::Meter;
 use serde_json::json;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -61,10 +62,11 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
     let report = report(config, &node, &handlers)?;
     let images = open_images(config).await?;
     let network = Network::new(network_config(config));
+    let cgroups = Hierarchy::detect().context("cannot find control groups")?;
     let engine = Engine::recover(Parts {
         settings: settings(config, handlers)?,
         node,
-        cgroups: Hierarchy::detect().context("cannot find control groups")?,
+        cgroups: cgroups.clone(),
         images: images.clone(),
         network: network.clone(),
     })
@@ -73,8 +75,20 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
     let streaming = super::streaming::config(&config.api)?;
     let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())?;
     let events = engine.events().clone();
-    let (runtime, image) =
-        pinpod_cri_server::services(engine, images.clone(), network, report, streaming.clone());
+    let meter = Meter::new(pinpod_stats::Parts {
+        engine: engine.clone(),
+        images: images.clone(),
+        cgroups,
+        cgroup_driver: config.runtime.cgroup_manager,
+    });
+    let (runtime, image) = pinpod_cri_server::services(pinpod_cri_server::Parts {
+        engine,
+        images: images.clone(),
+        network,
+        node: report,
+        streaming: streaming.clone(),
+        meter,
+    });
     let send = usize::try_from(config.api.grpc_max_send_msg_size)?;
     let receive = usize::try_from(config.api.grpc_max_recv_msg_size)?;
     let runtime = runtime

@@ -88,6 +88,7 @@ impl Slot {
             stop_signal: self.record.stop_signal,
             log_path: self.record.log_path.clone(),
             bundle: self.bundle.clone(),
+            cgroup: self.record.cgroup.clone(),
             created_at: self.record.created_at,
             phase: self.record.phase.clone(),
         }
