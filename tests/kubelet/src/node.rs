@@ -1,7 +1,9 @@
 //! A node with a kubelet on it.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
-use pinpod_testkit::{Node, Options, Result, busybox, nginx, on_node, run};
+use pinpod_testkit::{Node, Options, Result, busybox, nginx, on_node, run, until};
 
 use crate::kubelet::{LOG, remove_cgroups};
 use crate::{Kubelet, Mode};
@@ -50,6 +52,18 @@ async fn prepare(node: &mut Node, mode: Mode) -> Result<Kubelet> {
     run("ip", &["link", "set", "node0", "up"]).await?;
     run("ip", &["route", "add", "default", "via", "192.0.2.254"]).await?;
     let kubelet = Kubelet::start(node, mode).await?;
+    if mode == Mode::Events {
+        let connected = "kubelet_evented_pleg_connection_success_count 1";
+        until(
+            "the kubelet's events",
+            Duration::from_secs(10),
+            async || {
+                let metrics = kubelet.get("/metrics").await?;
+                Ok(metrics.lines().any(|line| line == connected).then_some(()))
+            },
+        )
+        .await?;
+    }
     node.settle().await?;
     Ok(kubelet)
 }
