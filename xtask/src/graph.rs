@@ -17,6 +17,7 @@ pub(crate) const RANKS: &[(&str, u32)] = &[
     ("pinpod-oci-runtime", 3),
     ("pinpod-registry", 3),
     ("pinpod-layer-store", 3),
+    ("pinpod-nri", 3),
     ("pinpod-image", 4),
     ("pinpod-bundle", 4),
     ("pinpod-network", 4),

@@ -11,6 +11,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
 pub mod path;
+pub mod plugin;
 pub mod process;
 pub mod signal;
 pub mod socket;
