@@ -12,6 +12,7 @@ mod input;
 mod masked;
 mod mounts;
 mod namespaces;
+pub mod plugin;
 mod process;
 mod resources;
 pub mod seccomp;

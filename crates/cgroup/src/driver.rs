@@ -96,6 +96,30 @@ pub fn container_cgroup(
         .map_err(|_error| CgroupParentError::BadId { id: id.to_owned() })
 }
 
+/// The cgroup that a `cgroupsPath` means.
+///
+/// # Errors
+/// It is not in the form of the driver.
+pub fn cgroup_of(driver: CgroupDriver, path: &str) -> Result<CgroupPath, CgroupParentError> {
+    match driver {
+        CgroupDriver::Cgroupfs => plain(path),
+        CgroupDriver::Systemd => {
+            let not_one = || CgroupParentError::NotAPath {
+                parent: path.to_owned(),
+            };
+            let (parent, unit) = path.split_once(':').ok_or_else(not_one)?;
+            let (prefix, name) = unit.split_once(':').ok_or_else(not_one)?;
+            let scope = match prefix {
+                "" => format!("{name}.scope"),
+                prefix => format!("{prefix}-{name}.scope"),
+            };
+            expand_slice(slice(parent), parent)?
+                .child(&scope)
+                .map_err(|_error| not_one())
+        }
+    }
+}
+
 /// The slice that a `cgroup_parent` names.
 fn slice(parent: &str) -> &str {
     match parent.trim_end_matches('/').rsplit('/').next() {
@@ -211,7 +235,9 @@ mod tests {
             assert_eq!(container_cgroups_path(driver, parent, "7").unwrap(), oci);
             let found = container_cgroup(driver, parent, "7").unwrap();
             assert_eq!(found.as_str(), cgroup);
+            assert_eq!(cgroup_of(driver, oci).unwrap(), found);
         }
+        assert!(cgroup_of(Systemd, "/a/b").is_err());
         assert!(container_cgroup(Cgroupfs, "/a", "7/8").is_err());
     }
 }

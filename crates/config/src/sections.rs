@@ -45,6 +45,8 @@ section! {
         image: Image, file ImageFile;
         /// CNI; table `[pinpod.network]`.
         network: Network, file NetworkFile;
+        /// NRI plugins; table `[pinpod.nri]`.
+        nri: Nri, file NriFile;
     }
 }
 
@@ -230,6 +232,33 @@ section! {
     /// Directories of CNI plugins; the first that has the plugin counts.
     plugin_dirs: Vec<PathBuf> = paths(&["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]),
         check::absolute_each;
+}
+
+section! {
+    /// NRI plugins; table `[pinpod.nri]`.
+    pub struct Nri, file NriFile;
+
+    /// Whether there can be NRI plugins.
+    enable_nri: bool = true, check::any;
+
+    /// Unix socket that plugins connect to. An absolute path of at most 107 bytes.
+    nri_listen: PathBuf = PathBuf::from("/var/run/nri/nri.sock"), check::socket;
+
+    /// Directory of plugins that the daemon starts and ends with itself: executables named
+    /// "<two digits>-<name>".
+    nri_plugin_dir: PathBuf = PathBuf::from("/opt/nri/plugins"), check::absolute;
+
+    /// Directory of their configurations: "<two digits>-<name>.conf", else "<name>.conf".
+    nri_plugin_config_dir: PathBuf = PathBuf::from("/etc/nri/conf.d"), check::absolute;
+
+    /// How long a plugin may take to register, such as "5s".
+    nri_plugin_registration_timeout: Interval = Interval(Duration::from_secs(5)), check::some_time;
+
+    /// How long a plugin may take for one request, such as "2s".
+    nri_plugin_request_timeout: Interval = Interval(Duration::from_secs(2)), check::some_time;
+
+    /// Whether only the plugins of nri_plugin_dir are let in.
+    nri_disable_connections: bool = false, check::any;
 }
 
 /// The runtime handlers by name.

@@ -6,6 +6,7 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinpod_bundle::{NodeFacts, SpecDefaults};
@@ -17,7 +18,7 @@ use pinpod_cri_server::{HandlerReport, NodeReport, Parts as ServiceParts, servic
 use pinpod_image::{Images, ImagesConfig};
 use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
-use pinpod_pod::{Engine, Parts, Settings};
+use pinpod_pod::{Engine, Parts, Plugins, Settings};
 use pinpod_stats::Meter;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -80,6 +81,7 @@ async fn serve(directory: &Path) -> Channel {
         cgroups: Hierarchy::detect().unwrap(),
         images: images.clone(),
         network: network.clone(),
+        plugins: Arc::new(Plugins::none()),
     };
     let engine = Engine::recover(parts).await.unwrap();
     let streaming = pinpod_streaming::Config::default();

@@ -144,6 +144,15 @@ pub enum RunPodError {
     /// No identifier could be made.
     #[error("cannot make an identifier")]
     Identifier(#[source] std::io::Error),
+    /// NRI plugins do not want it.
+    #[error("cannot run pod sandbox {metadata}")]
+    Plugin {
+        /// The pod.
+        metadata: Box<PodMetadata>,
+        /// Who, and why.
+        #[source]
+        source: pinpod_nri::NriError,
+    },
 }
 
 impl Classify for RunPodError {
@@ -159,6 +168,7 @@ impl Classify for RunPodError {
             Self::Dns(error) => error.class(),
             Self::Record(error) => error.class(),
             Self::Network { source, .. } => source.class(),
+            Self::Plugin { source, .. } => source.class(),
             Self::Pin { .. }
             | Self::Shm(_)
             | Self::Init { .. }
@@ -194,6 +204,40 @@ impl Classify for EndPodError {
             Self::Lookup(error) => error.class(),
             Self::Record(error) => error.class(),
             Self::Teardown { .. } => ErrorClass::Internal,
+        }
+    }
+}
+
+/// UpdatePodSandboxResources failed; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdatePodError {
+    /// The identifier.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// It is being made or taken away.
+    #[error("pod sandbox {0} is being made or taken away")]
+    Busy(PodId),
+    /// NRI plugins do not want it.
+    #[error("cannot update the resources of pod sandbox {id}")]
+    Plugin {
+        /// The pod.
+        id: PodId,
+        /// Who, and why.
+        #[source]
+        source: pinpod_nri::NriError,
+    },
+    /// Removed in the meantime.
+    #[error(transparent)]
+    Gone(#[from] PodGone),
+}
+
+impl Classify for UpdatePodError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Lookup(error) => error.class(),
+            Self::Busy(_) => ErrorClass::FailedPrecondition,
+            Self::Plugin { source, .. } => source.class(),
+            Self::Gone(_) => ErrorClass::NotFound,
         }
     }
 }
@@ -324,6 +368,24 @@ pub enum CreateContainerError {
     /// No identifier could be made.
     #[error("cannot make an identifier")]
     Identifier(#[source] std::io::Error),
+    /// NRI plugins do not want it.
+    #[error("cannot create container {name:?}")]
+    Plugin {
+        /// Name of the container.
+        name: String,
+        /// Who, and why.
+        #[source]
+        source: pinpod_nri::NriError,
+    },
+    /// What NRI plugins want cannot be done.
+    #[error("cannot create container {name:?}")]
+    Adjust {
+        /// Name of the container.
+        name: String,
+        /// What.
+        #[source]
+        source: pinpod_bundle::plugin::AdjustError,
+    },
     /// Removed while it was waited for.
     #[error(transparent)]
     Gone(#[from] PodGone),
@@ -344,6 +406,8 @@ impl Classify for CreateContainerError {
             Self::NoImage(_) | Self::Gone(_) => ErrorClass::NotFound,
             Self::UserNamespace | Self::ImageMount(_) => ErrorClass::Unimplemented,
             Self::Device(error) => error.class(),
+            Self::Plugin { source, .. } => source.class(),
+            Self::Adjust { source, .. } => source.class(),
             Self::RuntimeTimeout { .. } => ErrorClass::DeadlineExceeded,
             Self::Rootfs { source, .. } => source.class(),
             Self::User(error) => error.class(),
@@ -448,6 +512,15 @@ pub enum ContainerError {
     /// A file of the bundle.
     #[error(transparent)]
     File(#[from] FileError),
+    /// NRI plugins do not want it.
+    #[error("container {id}")]
+    Plugin {
+        /// The container.
+        id: ContainerId,
+        /// Who, and why.
+        #[source]
+        source: pinpod_nri::NriError,
+    },
     /// Removed while it was waited for.
     #[error(transparent)]
     Gone(#[from] PodGone),
@@ -462,6 +535,7 @@ impl Classify for ContainerError {
             Self::Record(error) => error.class(),
             Self::Resources(error) => error.class(),
             Self::File(error) => error.class(),
+            Self::Plugin { source, .. } => source.class(),
             Self::ExecTimeout { .. } => ErrorClass::DeadlineExceeded,
             Self::Gone(_) => ErrorClass::NotFound,
             Self::Runtime(_)

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod index;
 mod monitor;
+mod plugins;
 mod policy;
 mod record;
 mod recover;
@@ -36,9 +37,10 @@ use tokio::sync::oneshot;
 pub use container::ExecStreamRequest;
 pub use error::{
     ContainerError, CreateContainerError, EndPodError, FileError, LookupError, MonitorError,
-    PodGone, RunPodError, TeardownError,
+    PodGone, RunPodError, TeardownError, UpdatePodError,
 };
 pub use events::{EventKind, Events, FollowError, Follower, PodEvent, RING};
+pub use plugins::Plugins;
 pub use recover::RecoverError;
 pub use sandbox::now;
 pub use settings::{Handler, Parts, Settings};
@@ -69,8 +71,20 @@ impl Engine {
             parts: Arc::new(parts),
             index: Arc::new(Index::default()),
         };
+        engine.parts.plugins.attach(&engine.index);
         recover::recover(&engine.parts, &engine.index).await?;
         Ok(engine)
+    }
+
+    /// Starts the NRI plugins that the configuration names and lets others connect. Returns when
+    /// those have joined, so that they hear of every pod from then on; `None` where there are none.
+    ///
+    /// # Errors
+    /// When none could ever join. One that fails is logged.
+    pub async fn start_plugins(
+        &self,
+    ) -> Result<Option<pinpod_nri::Running>, pinpod_nri::StartError> {
+        self.parts.plugins.start().await
     }
 
     /// RunPodSandbox. The work goes on when the caller goes away; the same metadata again joins it
@@ -244,6 +258,30 @@ impl Engine {
             reply,
         };
         self.ask_container(id, ask).await
+    }
+
+    /// UpdatePodSandboxResources: NRI plugins are told, and may refuse; the pod's cgroup is the
+    /// kubelet's. The values are recorded.
+    ///
+    /// # Errors
+    /// [`UpdatePodError`].
+    pub async fn update_pod_resources(
+        &self,
+        id: &str,
+        overhead: Option<LinuxResources>,
+        resources: Option<LinuxResources>,
+    ) -> Result<(), Arc<UpdatePodError>> {
+        let handle = self.index.pod(id).map_err(|error| Arc::new(error.into()))?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::UpdatePod {
+            overhead: overhead.map(Box::new),
+            resources: resources.map(Box::new),
+            reply,
+        };
+        handle.send(request).map_err(|gone| Arc::new(gone.into()))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
     }
 
     async fn ask_container<A>(&self, id: &str, request: A) -> Result<(), Arc<ContainerError>>

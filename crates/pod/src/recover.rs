@@ -91,6 +91,8 @@ fn resume(
     containers: Vec<ContainerRecord>,
 ) {
     let (key, id) = (record.config.metadata.clone(), record.id.clone());
+    let dirs = RecordDirs::new(parts.settings.runroot());
+    parts.plugins.take_up(&record, &containers, &dirs);
     let handle = driver::resume(Arc::clone(parts), Arc::clone(index), record, containers);
     index.insert(key, id, handle);
 }

@@ -1,6 +1,7 @@
 //! What the engine is built from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinpod_bundle::{NodeFacts, SpecDefaults};
@@ -9,6 +10,8 @@ use pinpod_image::Images;
 use pinpod_model::CgroupDriver;
 use pinpod_network::Network;
 use pinpod_oci_runtime::{Features, Runtime};
+
+use crate::Plugins;
 
 /// A runtime handler: the name that `runtime_handler` chooses, and the OCI runtime behind it.
 #[derive(Debug, Clone)]
@@ -84,4 +87,6 @@ pub struct Parts {
     pub images: Images,
     /// The pod network.
     pub network: Network,
+    /// NRI plugins.
+    pub plugins: Arc<Plugins>,
 }

@@ -6,6 +6,7 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinpod_bundle::{NodeFacts, SpecDefaults};
@@ -13,7 +14,7 @@ use pinpod_cgroup::Hierarchy;
 use pinpod_image::{Images, ImagesConfig};
 use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
-use pinpod_pod::{Engine, Parts, Settings};
+use pinpod_pod::{Engine, Parts, Plugins, Settings};
 use pinpod_streaming::{AttachRequest, Config, ExecRequest, PortForwardRequest, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -52,6 +53,7 @@ async fn serve(directory: &Path) -> Server {
             cache_dir: directory.join("cni-cache"),
             deadlines: Deadlines::default(),
         }),
+        plugins: Arc::new(Plugins::none()),
     });
     let engine = engine.await.unwrap();
     Server::bind(Config::default(), engine).unwrap()

@@ -89,15 +89,20 @@ fn matching(
     Ok(pods.map(|pod| convert::pod_sandbox(pod)).collect())
 }
 
-/// The kubelet owns the pod's cgroup and has changed it already; this only tells. What it tells is
-/// checked, and nothing of a sandbox without a process depends on it.
+/// The kubelet owns the pod's cgroup and has changed it already; this only tells: NRI plugins, and
+/// the pod's record.
 pub(super) async fn update_resources(
     service: &RuntimeService,
     request: cri::UpdatePodSandboxResourcesRequest,
 ) -> Result<cri::UpdatePodSandboxResourcesResponse, Refusal> {
-    for limits in [request.overhead, request.resources].into_iter().flatten() {
-        convert::linux_resources(limits)?;
-    }
-    service.engine.pod(&request.pod_sandbox_id)?;
+    let overhead = request.overhead.map(convert::linux_resources).transpose()?;
+    let resources = request
+        .resources
+        .map(convert::linux_resources)
+        .transpose()?;
+    service
+        .engine
+        .update_pod_resources(&request.pod_sandbox_id, overhead, resources)
+        .await?;
     Ok(cri::UpdatePodSandboxResourcesResponse {})
 }

@@ -118,6 +118,7 @@ fn changed(mut config: Config, state: &Path) -> anyhow::Result<Config> {
     )?;
     config.network.network_dir = network;
     config.network.cni_default_network = String::new();
+    config.nri.enable_nri = false;
     // The default handler is the first of the usual OCI runtimes that is here.
     let search = std::env::var_os("PATH").unwrap_or_default();
     if config

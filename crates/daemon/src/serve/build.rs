@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -21,6 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
+use super::plugins;
 use crate::admin::{Admin, AdminServer};
 
 /// Size of a pod's `/dev/shm` in bytes, as Kubernetes' users know it.
@@ -49,6 +51,8 @@ pub(super) struct Services {
     pub(super) streaming: pinpod_streaming::Server,
     /// What their clients follow until it is ended.
     pub(super) events: Events,
+    /// The NRI plugins, if any could join.
+    pub(super) nri: Option<pinpod_nri::Running>,
 }
 
 /// Builds everything.
@@ -69,9 +73,11 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
         cgroups: cgroups.clone(),
         images: images.clone(),
         network: network.clone(),
+        plugins: Arc::new(plugins::of(config)),
     })
     .await
     .context("cannot take up what a former daemon left")?;
+    let nri = plugins::start(&engine).await;
     let streaming = super::streaming::config(&config.api)?;
     let streaming = pinpod_streaming::Server::bind(streaming, engine.clone())?;
     let events = engine.events().clone();
@@ -110,6 +116,7 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
         router,
         streaming,
         events,
+        nri,
     })
 }
 

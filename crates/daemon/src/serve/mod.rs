@@ -4,6 +4,7 @@ mod build;
 mod connection;
 mod lock;
 mod notify;
+mod plugins;
 mod socket;
 mod streaming;
 
@@ -82,6 +83,7 @@ pub(crate) struct Server {
     end: oneshot::Sender<()>,
     streaming: pinpod_streaming::Server,
     events: pinpod_pod::Events,
+    nri: Option<pinpod_nri::Running>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     _socket: socket::Socket,
     _lock: lock::Lock,
@@ -100,6 +102,7 @@ impl Server {
             router,
             streaming,
             events,
+            nri,
         } = build::services(config).await?;
         let (end, ended) = oneshot::channel::<()>();
         let serving = router.serve_with_incoming_shutdown(Incoming::new(listener), async move {
@@ -110,6 +113,7 @@ impl Server {
             end,
             streaming,
             events,
+            nri,
             task: tokio::spawn(serving),
             _socket: socket,
             _lock: lock,
@@ -126,13 +130,17 @@ impl Server {
         self.events.end();
         self.streaming.stop().await;
         let abort = self.task.abort_handle();
-        match tokio::time::timeout(DRAIN, self.task).await {
-            Ok(served) => Ok(served.context("the serving task")??),
+        let served = match tokio::time::timeout(DRAIN, self.task).await {
+            Ok(served) => served.context("the serving task").map(Some)?,
             Err(_) => {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests under way are cut off");
                 abort.abort();
-                Ok(())
+                None
             }
+        };
+        if let Some(nri) = self.nri {
+            nri.stop().await;
         }
+        Ok(served.transpose().map(drop)?)
     }
 }

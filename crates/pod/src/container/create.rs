@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
 use pinpod_bundle::seccomp::Profile;
 use pinpod_bundle::{
-    ContainerInput, ImageDefaults, NamespacePaths, PodFiles, PodInput, SpecInput, host, seccomp,
-    user,
+    ContainerInput, ImageDefaults, NamespacePaths, PodFiles, PodInput, SpecInput, host, plugin,
+    seccomp, user,
 };
 use pinpod_image::{Image, RootfsOptions};
 use pinpod_kernel::namespace::{self, NamespaceKind};
@@ -39,10 +40,11 @@ pub(crate) async fn create(
 ) -> Result<ContainerRecord, FailedCreation> {
     match steps(context, &mut record).await {
         Ok(()) => Ok(record),
-        Err(error) => Err(FailedCreation {
-            error,
-            undone: teardown(context, &record).await,
-        }),
+        Err(error) => {
+            let undone = teardown(context, &record).await;
+            context.parts.plugins.create_failed(&record.id).await;
+            Err(FailedCreation { error, undone })
+        }
     }
 }
 
@@ -70,11 +72,15 @@ async fn steps(
         make_directory(parent, 0o755)?;
     }
     let pid_namespace = pid_namespace(context, record).await?;
-    write_spec(context, handler, record, &image, pid_namespace)?;
+    let mut spec = build_spec(context, handler, record, &image, pid_namespace)?;
+    ask_plugins(context, record, &bundle, &mut spec).await?;
+    write_spec(&bundle, &spec)?;
     context.dirs.write_container(record)?;
     let process = run_create(context, handler, record, &bundle).await?;
     record.phase = ContainerPhase::Created { process };
     context.dirs.write_container(record)?;
+    let plugins = &context.parts.plugins;
+    plugins.container_created(&record.id, &record.phase).await;
     Ok(())
 }
 
@@ -152,13 +158,13 @@ async fn pid_namespace(
     }
 }
 
-fn write_spec(
+fn build_spec(
     context: &Context,
     handler: &Handler,
     record: &mut ContainerRecord,
     image: &Image,
     pid_namespace: Option<PathBuf>,
-) -> Result<(), CreateContainerError> {
+) -> Result<Spec, CreateContainerError> {
     let settings = &context.parts.settings;
     let bundle = context.dirs.container(&record.id);
     let rootfs = bundle.join("rootfs");
@@ -196,7 +202,7 @@ fn write_spec(
         record.id.as_str(),
     )
     .map_err(CreateContainerError::Cgroup)?;
-    let spec = pinpod_bundle::runtime_spec(&SpecInput {
+    Ok(pinpod_bundle::runtime_spec(&SpecInput {
         pod: PodInput {
             id: &context.pod,
             config: &context.pod_config,
@@ -215,11 +221,50 @@ fn write_spec(
         },
         node: &context.parts.node,
         defaults: &settings.spec_defaults,
-    })?;
+    })?)
+}
+
+/// The bundle's `config.json`.
+fn write_spec(bundle: &Path, spec: &Spec) -> Result<(), FileError> {
     let path = bundle.join("config.json");
-    let text = serde_json::to_vec(&spec).map_err(io::Error::from);
+    let text = serde_json::to_vec(spec).map_err(io::Error::from);
     text.and_then(|text| std::fs::write(&path, text))
-        .map_err(|source| FileError { path, source })?;
+        .map_err(|source| FileError { path, source })
+}
+
+/// Lets NRI plugins have their say. Where one moves the container to another cgroup, the record
+/// follows.
+async fn ask_plugins(
+    context: &Context,
+    record: &mut ContainerRecord,
+    bundle: &Path,
+    spec: &mut Spec,
+) -> Result<(), CreateContainerError> {
+    let parts = &context.parts;
+    if !parts.plugins.possible() {
+        return Ok(());
+    }
+    let name = || record.config.metadata.name.clone();
+    let refused = |source| CreateContainerError::Plugin {
+        name: name(),
+        source,
+    };
+    let wanted = parts.plugins.create_container(record, bundle, spec).await;
+    let Some(wanted) = wanted.map_err(refused)? else {
+        return Ok(());
+    };
+    *spec = plugin::adjusted(spec, &wanted, &parts.node).map_err(|source| {
+        CreateContainerError::Adjust {
+            name: name(),
+            source,
+        }
+    })?;
+    if let Some(path) = wanted.linux.map(|linux| linux.cgroups_path)
+        && !path.is_empty()
+    {
+        record.cgroup = pinpod_cgroup::driver::cgroup_of(parts.settings.cgroup_driver, &path)
+            .map_err(CreateContainerError::Cgroup)?;
+    }
     Ok(())
 }
 

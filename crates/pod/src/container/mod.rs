@@ -22,9 +22,9 @@ use crate::snapshot::{ContainerPhase, NamespaceFiles};
 pub(crate) use create::{FailedCreation, create};
 pub(crate) use exec::{exec_sync, reopen_log};
 pub use exec_stream::ExecStreamRequest;
-pub(crate) use operate::{is_started, merge_resources, start, update};
+pub(crate) use operate::{NewLimits, is_started, merge_resources, start, update};
 pub(crate) use stop::{StopOrder, kill_rest, stop};
-pub(crate) use teardown::teardown;
+pub(crate) use teardown::{remove, teardown};
 
 /// The pod as its containers' jobs need it.
 #[derive(Debug, Clone)]

@@ -1,10 +1,12 @@
 //! StartContainer and UpdateContainerResources.
 
+use pinpod_bundle::plugin;
 use pinpod_model::{ContainerId, LinuxResources};
 use pinpod_oci_runtime::Status;
 
 use super::Context;
 use crate::error::{ContainerError, FileError};
+use crate::sandbox::now;
 use crate::snapshot::ContainerSnapshot;
 
 /// Lets the waiting init run the container's command.
@@ -12,7 +14,15 @@ pub(crate) async fn start(context: &Context, id: &ContainerId) -> Result<(), Con
     let handler = context
         .handler()
         .ok_or_else(|| ContainerError::NoHandler(context.handler.clone()))?;
-    Ok(handler.runtime.start(id).await?)
+    let plugins = &context.parts.plugins;
+    let refused = |source| ContainerError::Plugin {
+        id: id.clone(),
+        source,
+    };
+    plugins.start_container(id).await.map_err(refused)?;
+    handler.runtime.start(id).await?;
+    plugins.container_started(id, now()).await;
+    Ok(())
 }
 
 /// Whether a container that is noted as created was started. For recovery only: in the daemon's
@@ -30,17 +40,68 @@ pub(crate) async fn is_started(context: &Context, id: &ContainerId) -> bool {
     }
 }
 
-/// Sets new limits; a limit that the request leaves out stays.
+/// New limits, and who wants them.
+#[derive(Debug)]
+pub(crate) enum NewLimits {
+    /// A client; NRI plugins are asked what they make of it.
+    Asked(LinuxResources),
+    /// A plugin; plugins are not asked again.
+    ByPlugin(Box<pinpod_nri::api::LinuxResources>),
+}
+
+/// Sets new limits; a limit that the request leaves out stays. Returns what was set, as far as CRI
+/// can tell of it.
 pub(crate) async fn update(
     context: &Context,
     container: &ContainerSnapshot,
-    resources: &LinuxResources,
+    limits: NewLimits,
+) -> (LinuxResources, Result<(), ContainerError>) {
+    let node = &context.parts.node;
+    let plugins = &context.parts.plugins;
+    match limits {
+        NewLimits::ByPlugin(limits) => {
+            let document = plugin::update_document(&limits, node);
+            let result = set(context, container, &document).await;
+            (plugin::to_limits(&limits), result)
+        }
+        NewLimits::Asked(asked) => {
+            let checked = match pinpod_bundle::linux_resources(&asked, node) {
+                Ok(checked) => checked,
+                Err(error) => return (asked, Err(error.into())),
+            };
+            let updated = plugins.update_container(&container.id, &asked).await;
+            let (told, result) = match updated {
+                Ok(None) => {
+                    let result = set(context, container, &checked).await;
+                    (asked, result)
+                }
+                Ok(Some(update)) => {
+                    let document = plugin::update_document(&update.limits, node);
+                    (update.told, set(context, container, &document).await)
+                }
+                Err(source) => {
+                    let id = container.id.clone();
+                    return (asked, Err(ContainerError::Plugin { id, source }));
+                }
+            };
+            if result.is_ok() {
+                let now = merge_resources(&container.config.resources, told.clone());
+                plugins.container_updated(&container.id, now).await;
+            }
+            (told, result)
+        }
+    }
+}
+
+async fn set(
+    context: &Context,
+    container: &ContainerSnapshot,
+    limits: &impl serde::Serialize,
 ) -> Result<(), ContainerError> {
     let handler = context
         .handler()
         .ok_or_else(|| ContainerError::NoHandler(context.handler.clone()))?;
-    let limits = pinpod_bundle::linux_resources(resources, &context.parts.node)?;
-    let limits = serde_json::to_vec(&limits).map_err(|error| FileError {
+    let limits = serde_json::to_vec(limits).map_err(|error| FileError {
         path: container.bundle.join("config.json"),
         source: error.into(),
     })?;

@@ -12,6 +12,18 @@ use crate::record::ContainerRecord;
 use crate::sandbox::{Undo, blocking, end_cgroup, remove_tree};
 use crate::watch_process;
 
+/// The removal of a container that was made: NRI plugins are told when it is gone.
+pub(crate) async fn remove(
+    context: &Context,
+    record: &ContainerRecord,
+) -> Result<(), TeardownError> {
+    let plugins = &context.parts.plugins;
+    let view = plugins.before_removal(&record.id);
+    teardown(context, record).await?;
+    plugins.container_removed(&record.id, view).await;
+    Ok(())
+}
+
 /// Takes away everything of a container: its processes, its state with the OCI runtime and with
 /// the monitor, its root file system, its bundle. What is not there is no failure.
 pub(crate) async fn teardown(

@@ -11,7 +11,7 @@ use super::messages::{Event, Reply, Request};
 use super::pod::{log_error, tell};
 use super::slot::{Slot, Work};
 use super::{Driver, PodWork, answer_all};
-use crate::container::{self, FailedCreation};
+use crate::container::{self, FailedCreation, NewLimits};
 use crate::error::{ContainerError, CreateContainerError, TeardownError};
 use crate::policy::{Ask, Decision, Stage, decide};
 use crate::record::{ContainerRecord, PodPhase};
@@ -133,6 +133,7 @@ impl Driver {
                     Err(undo) => {
                         tracing::error!(container = %id, error = %undo, "a failed container is left");
                         self.slots[index].abandoned = true;
+                        self.slots[index].untold = false;
                     }
                 }
                 answer_all(waiters, &Err(Arc::new(error)));
@@ -159,10 +160,13 @@ impl Driver {
             Request::StartContainer { id, .. } => (id, Ask::Start),
             Request::StopContainer { id, .. } => (id, Ask::Stop),
             Request::RemoveContainer { id, .. } => (id, Ask::Remove),
-            Request::UpdateContainer { id, .. } => (id, Ask::Update),
+            Request::UpdateContainer { id, .. } | Request::UpdateByPlugin { id, .. } => {
+                (id, Ask::Update)
+            }
             Request::AwaitReady(_)
             | Request::StopPod(_)
             | Request::RemovePod(_)
+            | Request::UpdatePod { .. }
             | Request::CreateContainer { .. } => return,
         };
         // Gone in the meantime: dropping the reply says so.
@@ -214,11 +218,15 @@ impl Driver {
             Request::UpdateContainer {
                 resources, reply, ..
             } => {
-                self.begin_update(index, resources, reply);
+                self.begin_update(index, NewLimits::Asked(resources), reply);
+            }
+            Request::UpdateByPlugin { limits, reply, .. } => {
+                self.begin_update(index, NewLimits::ByPlugin(limits), reply);
             }
             Request::AwaitReady(_)
             | Request::StopPod(_)
             | Request::RemovePod(_)
+            | Request::UpdatePod { .. }
             | Request::CreateContainer { .. } => {}
         }
     }
@@ -230,7 +238,8 @@ impl Driver {
             | (
                 Work::Removing(waiters),
                 Request::RemoveContainer { reply, .. } | Request::StopContainer { reply, .. },
-            ) => waiters.push(reply),
+            )
+            | (Work::Telling(waiters), Request::StopContainer { reply, .. }) => waiters.push(reply),
             (Work::Stopping { deadline, waiters }, Request::StopContainer { grace, reply, .. }) => {
                 deadline.send_if_modified(|until| {
                     let sooner = now.checked_add(grace).filter(|it| it < until);
@@ -336,10 +345,10 @@ impl Driver {
     }
 
     fn stop_now(&mut self, index: usize) {
-        if let Work::Stopping { deadline, .. } = &self.slots[index].work {
-            deadline.send_replace(Instant::now());
-        } else {
-            self.begin_stop(index, Duration::ZERO, None);
+        match &self.slots[index].work {
+            Work::Stopping { deadline, .. } => drop(deadline.send_replace(Instant::now())),
+            Work::Telling(_) => {}
+            _ => self.begin_stop(index, Duration::ZERO, None),
         }
     }
 
@@ -373,21 +382,10 @@ impl Driver {
             container::kill_rest(&self.parts, id, &cgroup);
         }
         self.publish();
-        let slot = &mut self.slots[index];
-        if matches!(slot.work, Work::Stopping { .. })
-            && let Work::Stopping { waiters, .. } = std::mem::replace(&mut slot.work, Work::Idle)
-        {
-            answer_all(waiters, &Ok(()));
-            self.handle_deferred_of(index);
-        }
+        self.exit_known(index);
     }
 
-    fn begin_update(
-        &mut self,
-        index: usize,
-        resources: LinuxResources,
-        reply: Reply<(), ContainerError>,
-    ) {
+    fn begin_update(&mut self, index: usize, limits: NewLimits, reply: Reply<(), ContainerError>) {
         let context = self.context();
         let slot = &mut self.slots[index];
         slot.work = Work::Updating(reply);
@@ -395,7 +393,7 @@ impl Driver {
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
             let id = snapshot.id.clone();
-            let result = container::update(&context, &snapshot, &resources).await;
+            let (resources, result) = container::update(&context, &snapshot, limits).await;
             let resources = Box::new(resources);
             tell(
                 &outbox,
@@ -441,7 +439,7 @@ impl Driver {
         let record = slot.record.clone();
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
-            let result = container::teardown(&context, &record).await;
+            let result = container::remove(&context, &record).await;
             tell(
                 &outbox,
                 Event::Removed {
@@ -558,7 +556,11 @@ impl Driver {
         }
     }
 
-    fn handle_deferred_of(&mut self, index: usize) {
+    pub(super) fn handle_deferred_of(&mut self, index: usize) {
+        if self.slots[index].untold {
+            self.begin_telling(index, Vec::new());
+            return;
+        }
         for request in std::mem::take(&mut self.slots[index].deferred) {
             self.container_request(request);
         }
@@ -580,10 +582,12 @@ fn into_reply(request: Request) -> Option<Reply<(), ContainerError>> {
         Request::StartContainer { reply, .. }
         | Request::StopContainer { reply, .. }
         | Request::RemoveContainer { reply, .. }
-        | Request::UpdateContainer { reply, .. } => Some(reply),
+        | Request::UpdateContainer { reply, .. }
+        | Request::UpdateByPlugin { reply, .. } => Some(reply),
         Request::AwaitReady(_)
         | Request::StopPod(_)
         | Request::RemovePod(_)
+        | Request::UpdatePod { .. }
         | Request::CreateContainer { .. } => None,
     }
 }

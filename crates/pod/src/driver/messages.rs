@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::container::FailedCreation;
 use crate::error::{
     ContainerError, CreateContainerError, EndPodError, RunPodError, Shared, TeardownError,
+    UpdatePodError,
 };
 use crate::record::{ContainerRecord, PodRecord};
 use crate::snapshot::Exit;
@@ -53,6 +54,18 @@ pub(crate) enum Request {
         resources: LinuxResources,
         reply: Reply<(), ContainerError>,
     },
+    /// New limits that an NRI plugin wants.
+    UpdateByPlugin {
+        id: ContainerId,
+        limits: Box<pinpod_nri::api::LinuxResources>,
+        reply: Reply<(), ContainerError>,
+    },
+    /// The kubelet has changed what the pod may use.
+    UpdatePod {
+        overhead: Option<Box<LinuxResources>>,
+        resources: Option<Box<LinuxResources>>,
+        reply: Reply<(), UpdatePodError>,
+    },
 }
 
 /// What happened.
@@ -92,6 +105,10 @@ pub(crate) enum Event {
     },
     /// A container's process ended; told once by the monitor, or by whoever watches in its place.
     Exited { id: ContainerId, exit: Exit },
+    /// NRI plugins know that a container has ended.
+    ExitTold(ContainerId),
+    /// What the pod may use is recorded, or refused.
+    PodUpdated(Box<PodUpdate>),
     /// New limits are set, or not.
     Updated {
         id: ContainerId,
@@ -105,4 +122,13 @@ pub(crate) enum Event {
     },
     /// The monitor's connection ended.
     MonitorGone,
+}
+
+/// The end of an update of the pod itself.
+#[derive(Debug)]
+pub(crate) struct PodUpdate {
+    pub(crate) overhead: Option<Box<LinuxResources>>,
+    pub(crate) resources: Option<Box<LinuxResources>>,
+    pub(crate) reply: Reply<(), UpdatePodError>,
+    pub(crate) result: Result<(), UpdatePodError>,
 }

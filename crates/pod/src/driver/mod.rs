@@ -13,6 +13,7 @@
 
 mod containers;
 mod messages;
+mod plugins;
 mod pod;
 mod slot;
 mod tell;
@@ -225,7 +226,13 @@ impl Driver {
             Request::StartContainer { .. }
             | Request::StopContainer { .. }
             | Request::RemoveContainer { .. }
-            | Request::UpdateContainer { .. } => self.container_request(request),
+            | Request::UpdateContainer { .. }
+            | Request::UpdateByPlugin { .. } => self.container_request(request),
+            Request::UpdatePod {
+                overhead,
+                resources,
+                reply,
+            } => self.update_pod(overhead, resources, reply),
         }
     }
 
@@ -243,6 +250,8 @@ impl Driver {
             Event::Started { id, result } => self.container_started(&id, result),
             Event::StopFailed { id, error } => self.container_stop_failed(&id, error),
             Event::Exited { id, exit } => self.container_exited(&id, exit),
+            Event::ExitTold(id) => self.exit_told(&id),
+            Event::PodUpdated(update) => self.pod_updated(*update),
             Event::Updated {
                 id,
                 resources,

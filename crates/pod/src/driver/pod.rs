@@ -202,6 +202,7 @@ impl Driver {
                 Work::Idle if self.slots[index].record.phase.process().is_some() => {
                     self.begin_stop(index, std::time::Duration::ZERO, None);
                 }
+                Work::Idle if self.slots[index].untold => self.begin_telling(index, Vec::new()),
                 Work::Stopping { deadline, .. } => {
                     deadline.send_replace(tokio::time::Instant::now());
                 }
@@ -229,6 +230,7 @@ impl Driver {
         let monitor = Arc::clone(&self.monitor);
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
+            parts.plugins.pod_stops(&record.id).await;
             monitor.shut_down().await;
             tell(
                 &outbox,
@@ -262,14 +264,16 @@ impl Driver {
         if let PodWork::Removing { stage, .. } = &mut self.work {
             *stage = EndStage::Sandbox;
         }
+        let parts = Arc::clone(&self.parts);
         let dirs = self.dirs.clone();
         let id = self.record.id.clone();
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
-            tell(
-                &outbox,
-                Event::PodRemoved(sandbox::remove_directory(&dirs, &id).await),
-            );
+            let result = sandbox::remove_directory(&dirs, &id).await;
+            if result.is_ok() {
+                parts.plugins.pod_removed(&id).await;
+            }
+            tell(&outbox, Event::PodRemoved(result));
         });
     }
 

@@ -23,6 +23,8 @@ pub(super) enum Work {
         deadline: watch::Sender<Instant>,
         waiters: Vec<Reply<(), ContainerError>>,
     },
+    /// It has ended; NRI plugins are being told.
+    Telling(Vec<Reply<(), ContainerError>>),
     Updating(Reply<(), ContainerError>),
     Removing(Vec<Reply<(), ContainerError>>),
 }
@@ -33,7 +35,7 @@ impl Work {
             Self::Idle => Busy::Idle,
             Self::Creating(_) => Busy::Creating,
             Self::Starting(_) => Busy::Starting,
-            Self::Stopping { .. } => Busy::Stopping,
+            Self::Stopping { .. } | Self::Telling(_) => Busy::Stopping,
             Self::Updating(_) => Busy::Updating,
             Self::Removing(_) => Busy::Removing,
         }
@@ -51,6 +53,8 @@ pub(super) struct Slot {
     pub(super) deferred: Vec<Request>,
     /// A finished container that nobody has fetched yet.
     pub(super) unfetched: bool,
+    /// NRI plugins must still be told that it has ended.
+    pub(super) untold: bool,
     /// Its creation failed, and so did the undo. It is hidden, its key is free, and what is left of
     /// it goes with the pod.
     pub(super) abandoned: bool,
@@ -65,6 +69,7 @@ impl Slot {
             work: Work::Idle,
             deferred: Vec::new(),
             unfetched: false,
+            untold: false,
             abandoned: false,
         }
     }
@@ -94,8 +99,8 @@ impl Slot {
         }
     }
 
-    /// No process and no work in progress.
+    /// No process, nothing to tell and no work in progress.
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.work, Work::Idle) && self.record.phase.process().is_none()
+        matches!(self.work, Work::Idle) && !self.untold && self.record.phase.process().is_none()
     }
 }

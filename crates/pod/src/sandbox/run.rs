@@ -44,6 +44,11 @@ async fn steps(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError>
     attach_network(parts, record).await?;
     start_init(parts, record).await?;
     write_files(record, &dirs)?;
+    let told = parts.plugins.pod_ran(record).await;
+    told.map_err(|source| RunPodError::Plugin {
+        metadata: Box::new(record.config.metadata.clone()),
+        source,
+    })?;
     record.phase = PodPhase::Ready;
     dirs.write_pod(record)?;
     Ok(())
@@ -71,8 +76,11 @@ pub(crate) async fn abandon(parts: &Arc<Parts>, record: &PodRecord) {
 }
 
 async fn undo_once(parts: &Parts, record: &PodRecord) -> Result<(), TeardownError> {
+    parts.plugins.pod_stops(&record.id).await;
     teardown(parts, record).await?;
-    super::remove_directory(&RecordDirs::new(parts.settings.runroot()), &record.id).await
+    super::remove_directory(&RecordDirs::new(parts.settings.runroot()), &record.id).await?;
+    parts.plugins.pod_removed(&record.id).await;
+    Ok(())
 }
 
 fn make_directory(path: &Path) -> Result<(), FileError> {
