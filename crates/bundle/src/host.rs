@@ -2,6 +2,7 @@
 //! reads anything.
 
 mod devices;
+mod kept;
 mod propagation;
 
 use std::io;
@@ -13,6 +14,7 @@ use crate::capabilities::from_mask;
 use crate::input::{CgroupMode, NodeFacts};
 
 pub use devices::{DeviceError, DeviceKind, Devices, HostDevice, container_devices};
+pub use kept::kept_options;
 pub use propagation::{check_propagation, create_missing_sources};
 
 const CGROUPS: &str = "/sys/fs/cgroup";

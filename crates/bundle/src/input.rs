@@ -55,9 +55,15 @@ pub struct ContainerInput<'a> {
     pub cgroups_path: &'a str,
     /// Its devices: [`crate::host::container_devices`].
     pub devices: &'a Devices,
+    /// In a user namespace, what mounts of the node have that it cannot take away:
+    /// [`crate::host::kept_options`].
+    pub kept: &'a KeptOptions,
     /// The profile of `ProfileSource::Localhost`, read and parsed by the caller.
     pub localhost_seccomp: Option<&'a Profile>,
 }
+
+/// Mount options by source: those that a bind mount of it must repeat when it is made read-only.
+pub type KeptOptions = BTreeMap<PathBuf, Vec<&'static str>>;
 
 /// The config of an image, as far as it concerns a process (OCI image spec, `config`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

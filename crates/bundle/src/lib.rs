@@ -23,8 +23,8 @@ pub mod user;
 
 pub use error::SpecError;
 pub use input::{
-    CgroupMode, ContainerInput, ImageDefaults, NamespacePaths, NodeFacts, PodFiles, PodInput,
-    SpecDefaults, SpecInput,
+    CgroupMode, ContainerInput, ImageDefaults, KeptOptions, NamespacePaths, NodeFacts, PodFiles,
+    PodInput, SpecDefaults, SpecInput,
 };
 pub use resources::linux_resources;
 pub use spec::runtime_spec;

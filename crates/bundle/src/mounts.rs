@@ -3,10 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
-use pinpod_model::{Mount as Asked, MountPropagation, NamespaceMode};
+use pinpod_model::{Mount as Asked, MountPropagation, NamespaceMode, PidMode};
 
 use crate::SpecError;
-use crate::input::SpecInput;
+use crate::input::{KeptOptions, SpecInput};
 use crate::namespaces::id_mappings;
 
 /// Group of the terminals below `/dev/pts` (`tty` in every distribution).
@@ -18,7 +18,7 @@ pub(crate) fn mounts(input: &SpecInput<'_>) -> Result<Vec<Mount>, SpecError> {
     let mut all = standard(input)?;
     all.extend(pod_files(input)?);
     for asked in &input.container.config.mounts {
-        let mount = requested(asked)?;
+        let mount = requested(asked, input.container.kept)?;
         all.retain(|earlier| earlier.destination() != mount.destination());
         all.push(mount);
     }
@@ -87,8 +87,21 @@ fn standard(input: &SpecInput<'_>) -> Result<Vec<Mount>, SpecError> {
     } else {
         mount("/sys", "sysfs", "sysfs", &[&hidden[..], &[access]].concat())?
     };
+    let node = |path: &str| mount(path, "bind", path, &[&hidden[..], &["rbind"]].concat());
+    let container = &input.container.config.security.namespaces;
+    // As with sysfs: the owner of the node's processes and queues may mount them, and nobody else.
+    let proc = if pod.user.is_some() && container.pid == PidMode::Node {
+        node("/proc")?
+    } else {
+        mount("/proc", "proc", "proc", &hidden)?
+    };
+    let mqueue = if pod.user.is_some() && pod.ipc == NamespaceMode::Node {
+        node("/dev/mqueue")?
+    } else {
+        mount("/dev/mqueue", "mqueue", "mqueue", &hidden)?
+    };
     Ok(vec![
-        mount("/proc", "proc", "proc", &hidden)?,
+        proc,
         mount(
             "/dev",
             "tmpfs",
@@ -96,7 +109,7 @@ fn standard(input: &SpecInput<'_>) -> Result<Vec<Mount>, SpecError> {
             &["nosuid", "strictatime", "mode=755", "size=65536k"],
         )?,
         mount("/dev/pts", "devpts", "devpts", &pts)?,
-        mount("/dev/mqueue", "mqueue", "mqueue", &hidden)?,
+        mqueue,
         sys,
         mount(
             "/sys/fs/cgroup",
@@ -127,7 +140,8 @@ fn shm(input: &SpecInput<'_>) -> Result<Mount, SpecError> {
 fn pod_files(input: &SpecInput<'_>) -> Result<Vec<Mount>, SpecError> {
     let files = input.pod.files;
     let readonly = input.container.config.security.readonly_rootfs;
-    let options = ["rbind", "rprivate", if readonly { "ro" } else { "rw" }];
+    let access = if readonly { "ro" } else { "rw" };
+    let options = ["rbind", "rprivate", access];
     [
         ("/etc/hostname", &files.hostname),
         ("/etc/hosts", &files.hosts),
@@ -135,11 +149,27 @@ fn pod_files(input: &SpecInput<'_>) -> Result<Vec<Mount>, SpecError> {
     ]
     .into_iter()
     .filter_map(|(path, source)| source.as_ref().map(|source| (path, source)))
-    .map(|(path, source)| mount(path, "bind", source, &options))
+    .map(|(path, source)| {
+        let kept = kept_of(input.container.kept, access, source);
+        mount(path, "bind", source, &[&options[..], kept].concat())
+    })
     .collect()
 }
 
-fn requested(asked: &Asked) -> Result<Mount, SpecError> {
+/// What a read-only bind mount of this source must state beside `ro`. The recursive `rro` changes
+/// one attribute and states none.
+fn kept_of<'a>(
+    kept: &'a KeptOptions,
+    access: &str,
+    source: impl AsRef<Path>,
+) -> &'a [&'static str] {
+    match kept.get(source.as_ref()) {
+        Some(options) if access == "ro" => options,
+        _ => &[],
+    }
+}
+
+fn requested(asked: &Asked, kept: &KeptOptions) -> Result<Mount, SpecError> {
     let name = || asked.container_path.clone();
     if asked.host_path.is_empty() {
         return Err(SpecError::MountSource(name()));
@@ -166,11 +196,16 @@ fn requested(asked: &Asked) -> Result<Mount, SpecError> {
         .destination(destination(&asked.container_path)?)
         .typ("bind")
         .source(&asked.host_path)
-        .options(vec![
-            "rbind".to_owned(),
-            propagation.to_owned(),
-            access.to_owned(),
-        ]);
+        .options(
+            [
+                &["rbind", propagation, access],
+                kept_of(kept, access, &asked.host_path),
+            ]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>(),
+        );
     if !asked.uid_mappings.is_empty() {
         built = built
             .uid_mappings(id_mappings(&asked.uid_mappings)?)

@@ -14,8 +14,8 @@ use crate::host::{DeviceKind, Devices, HostDevice};
 use crate::seccomp::{Profile, localhost_file};
 use crate::user::ResolvedUser;
 use crate::{
-    CgroupMode, ContainerInput, ImageDefaults, NamespacePaths, NodeFacts, PodFiles, PodInput,
-    SpecDefaults, SpecError, SpecInput, capabilities, runtime_spec,
+    CgroupMode, ContainerInput, ImageDefaults, KeptOptions, NamespacePaths, NodeFacts, PodFiles,
+    PodInput, SpecDefaults, SpecError, SpecInput, capabilities, runtime_spec,
 };
 
 /// A container that asks for nothing.
@@ -60,6 +60,7 @@ struct Case {
     image: ImageDefaults,
     user: ResolvedUser,
     devices: Devices,
+    kept: KeptOptions,
     localhost: Option<Profile>,
     node: NodeFacts,
     defaults: SpecDefaults,
@@ -115,6 +116,7 @@ impl Case {
                 ..ResolvedUser::default()
             },
             devices: Devices::default(),
+            kept: KeptOptions::new(),
             localhost: None,
             node: NodeFacts {
                 hostname: "node-1".into(),
@@ -147,6 +149,7 @@ impl Case {
                 rootfs: Path::new("/rootfs"),
                 cgroups_path: "/kubepods/x",
                 devices: &self.devices,
+                kept: &self.kept,
                 localhost_seccomp: self.localhost.as_ref(),
             },
             node: &self.node,
@@ -329,6 +332,25 @@ fn a_user_namespace() {
     assert_eq!(spec["linux"]["gidMappings"], expected);
     let list = spec["linux"]["namespaces"].as_array().unwrap();
     assert!(list.contains(&json!({"type": "user", "path": "/run/userns/a"})));
+    // What belongs to another owner cannot be mounted anew.
+    assert_eq!(case.mount("/proc")["type"], "proc");
+    case.container.security.namespaces.pid = PidMode::Node;
+    assert_eq!(case.mount("/proc")["type"], "bind");
+    case.pod.security.namespaces.ipc = NamespaceMode::Node;
+    assert_eq!(case.mount("/dev/mqueue")["source"], "/dev/mqueue");
+}
+
+#[test]
+fn options_that_a_read_only_mount_repeats() {
+    let mut case = Case::new();
+    let kept = vec!["nosuid", "nodev"];
+    case.kept.insert("/run/hosts".into(), kept.clone());
+    assert!(!options(&case.mount("/etc/hosts")).contains(&"nodev".to_owned()));
+    case.container.security.readonly_rootfs = true;
+    assert!(
+        options(&case.mount("/etc/hosts")).ends_with(&["ro", "nosuid", "nodev"].map(str::to_owned))
+    );
+    assert!(!options(&case.mount("/etc/resolv.conf")).contains(&"nodev".to_owned()));
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn run(config: &ContainerConfig, image_user: &str) -> Output {
             rootfs: &rootfs,
             cgroups_path: &cgroup,
             devices: &devices,
+            kept: &pinpod_bundle::KeptOptions::new(),
             localhost_seccomp: None,
         },
         node: &node,

@@ -32,6 +32,16 @@ pub struct Image {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Image {
+    /// What status calls an image in use: its first digest reference, or its id if it was never
+    /// pulled.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let digest = self.repo_digests.first().cloned();
+        digest.unwrap_or_else(|| self.id.to_string())
+    }
+}
+
 /// The user part of an image's `User` (CRI `Image.uid` and `Image.username`; the group part is
 /// not theirs to tell).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 /// Opens `path` as if the directory of `root` were `/`: symbolic links and `..` cannot lead out
@@ -30,12 +31,17 @@ pub fn open_in_root(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<O
     Err(Errno::AGAIN.into())
 }
 
-/// Makes a directory and those above it that are missing (0755), as if the directory of `root` were
-/// `/`: no symbolic link leads out. One that is there already is fine.
+/// Makes a directory and those above it that are missing (0755, of this user and group), as if the
+/// directory of `root` were `/`: no symbolic link leads out. One that is there already is fine.
 ///
 /// # Errors
-/// As of `mkdirat` and `openat2`; something else than a directory is in the way.
-pub fn create_directories_in_root(root: impl AsFd, path: &Path) -> io::Result<()> {
+/// As of `mkdirat`, `fchownat` and `openat2`; something else than a directory is in the way.
+pub fn create_directories_in_root(
+    root: impl AsFd,
+    path: &Path,
+    owner: (u32, u32),
+) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
     let mut made = PathBuf::from("/");
     for part in path.components() {
         let Component::Normal(name) = part else {
@@ -43,7 +49,11 @@ pub fn create_directories_in_root(root: impl AsFd, path: &Path) -> io::Result<()
         };
         let parent = open_in_root(&root, &made, OFlags::PATH | OFlags::DIRECTORY)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => {
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                rustix::fs::chownat(&parent, name, Some(user), Some(group), flags)?;
+            }
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
         made.push(name);
@@ -79,13 +89,13 @@ mod tests {
         let root = File::open(dir.path()).unwrap();
         symlink("/elsewhere", dir.path().join("link")).unwrap();
         fs::create_dir(dir.path().join("elsewhere")).unwrap();
-        create_directories_in_root(&root, Path::new("/a/b/c")).unwrap();
-        create_directories_in_root(&root, Path::new("/a/b")).unwrap();
-        create_directories_in_root(&root, Path::new("/link/x")).unwrap();
+        create_directories_in_root(&root, Path::new("/a/b/c"), (0, 0)).unwrap();
+        create_directories_in_root(&root, Path::new("/a/b"), (0, 0)).unwrap();
+        create_directories_in_root(&root, Path::new("/link/x"), (0, 0)).unwrap();
         assert!(dir.path().join("a/b/c").is_dir());
         assert!(dir.path().join("elsewhere/x").is_dir());
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(create_directories_in_root(&root, Path::new("/file/x")).is_err());
+        assert!(create_directories_in_root(&root, Path::new("/file/x"), (0, 0)).is_err());
     }
 
     #[test]

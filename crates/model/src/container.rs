@@ -24,6 +24,19 @@ pub struct IdMapping {
     pub length: u32,
 }
 
+impl IdMapping {
+    /// The node's id for one of the container; `None` for one that is not mapped.
+    #[must_use]
+    pub fn to_host(&self, id: u32) -> Option<u32> {
+        let offset = id.checked_sub(self.container_id)?;
+        if offset < self.length {
+            self.host_id.checked_add(offset)
+        } else {
+            None
+        }
+    }
+}
+
 /// How mounts made later on one side show on the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,6 +62,8 @@ pub struct ImageSource {
     pub runtime_handler: String,
     /// Annotations.
     pub annotations: Labels,
+    /// Digest reference of the image in use, for status; empty in a request.
+    pub image_ref: String,
 }
 
 /// CRI's `Mount`.

@@ -82,6 +82,14 @@ pub struct UserNamespace {
     pub gid: IdMapping,
 }
 
+impl UserNamespace {
+    /// User and group of the node that are root inside: CRI maps id 0 always.
+    #[must_use]
+    pub fn root(&self) -> (u32, u32) {
+        (self.uid.host_id, self.gid.host_id)
+    }
+}
+
 /// CRI's `NamespaceOption`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

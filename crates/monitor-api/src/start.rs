@@ -49,15 +49,24 @@ impl Classify for SpawnError {
 /// pod's socket and belongs to a session of its own; it lives on when the daemon ends, however
 /// that happens. Its stderr goes to `monitor.log` in `pod_dir`.
 ///
+/// `root` are the user and group of the node that are root in the pod's user namespace, if it has
+/// one: they own the stdio of its containers.
+///
 /// The daemon must not hold an earlier monitor of the same pod to be alive: the new one takes the
 /// socket over.
 ///
 /// # Errors
 /// [`SpawnError`]; no monitor is left then.
-pub async fn spawn_monitor(binary: &Path, pod_dir: &Path) -> Result<Hello, SpawnError> {
-    let started = Command::new(binary)
-        .arg("--pod-dir")
-        .arg(pod_dir)
+pub async fn spawn_monitor(
+    binary: &Path,
+    pod_dir: &Path,
+    root: Option<(u32, u32)>,
+) -> Result<Hello, SpawnError> {
+    let mut command = Command::new(binary).arg("--pod-dir").arg(pod_dir);
+    if let Some((user, group)) = root {
+        command = command.arg("--root").arg(format!("{user}:{group}"));
+    }
+    let started = command
         .start_service(&pod_dir.join(LOG_NAME), READY_DEADLINE)
         .await
         .map_err(|source| SpawnError::Run {

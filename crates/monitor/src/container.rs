@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 use crate::process::{Init, Process, Role, Stage};
 use crate::request::Refused;
 use crate::runtime::{Born, Console, Files, Run, spawn};
-use crate::stdio::Stdio;
+use crate::stdio::{Root, Stdio};
 
 impl Monitor {
     /// Starts the creation of a container, or joins it.
@@ -37,7 +37,7 @@ impl Monitor {
             Some(id) => id,
             None => {
                 let path = request.exit_file.clone();
-                let process = prepare(request).map_err(|error| {
+                let process = prepare(request, self.root).map_err(|error| {
                     (
                         Refusal::Internal,
                         format!("cannot prepare {}: {error}", path.display()),
@@ -211,11 +211,11 @@ fn created(born: Born) -> Reply {
 }
 
 /// Opens the log and starts the runtime.
-fn prepare(request: CreateContainer) -> io::Result<Process> {
+fn prepare(request: CreateContainer, root: Option<Root>) -> io::Result<Process> {
     let log = LogFile::open(request.log_path)?;
     let (stdio, ends) = match &request.console_socket {
-        Some(_) => Stdio::terminal(request.stdin),
-        None => Stdio::pipes(request.stdin)?,
+        Some(_) => Stdio::terminal(request.stdin, root)?,
+        None => Stdio::pipes(request.stdin, root)?,
     };
     let console = request
         .console_socket

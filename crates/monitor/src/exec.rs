@@ -40,8 +40,9 @@ impl Monitor {
             stderr_left: cap,
             truncated: false,
         };
+        let root = self.root;
         let start = || {
-            let (stdio, ends) = Stdio::pipes(false)?;
+            let (stdio, ends) = Stdio::pipes(false, root)?;
             let files = files(request.pid_file, request.runtime_log, request.scratch);
             let limit = now + START_LIMIT;
             let deadline = Some(deadline.map_or(limit, |at| at.min(limit)));
@@ -86,11 +87,12 @@ impl Monitor {
     ) -> Result<Option<Reply>, Refused> {
         self.running(&request.container_id)?;
         let container = request.container_id;
+        let root = self.root;
         let start = || {
             let socket = request.console_socket.as_deref();
             let (stdio, ends) = match socket {
-                Some(_) => Stdio::terminal(request.stdin),
-                None => Stdio::pipes(request.stdin)?,
+                Some(_) => Stdio::terminal(request.stdin, root)?,
+                None => Stdio::pipes(request.stdin, root)?,
             };
             let console = socket.map(Console::listen).transpose()?;
             let files = files(request.pid_file, request.runtime_log, request.scratch);

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
                 .write_all(line.as_bytes())
                 .map_err(|error| error.to_string())
         }
-        Ok(args::Action::Run { pod_dir }) => start::run(&pod_dir).map_err(|error| {
+        Ok(args::Action::Run { pod_dir, root }) => start::run(&pod_dir, root).map_err(|error| {
             let mut text = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {

@@ -15,6 +15,7 @@ use crate::complain;
 use crate::connection::{Connection, Mode};
 use crate::poller::{Channel, Poller, Token, Watch};
 use crate::process::{Process, Role, Stage};
+use crate::stdio::Root;
 
 /// Bytes of one read.
 const BUFFER: usize = 16 << 10;
@@ -30,6 +31,7 @@ const DRAIN: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Monitor {
     pub(crate) hello: Hello,
+    pub(crate) root: Option<Root>,
     listener: UnixListener,
     signals: SignalFd,
     poller: Poller,
@@ -44,13 +46,19 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(hello: Hello, listener: UnixListener, signals: SignalFd) -> io::Result<Self> {
+    pub(crate) fn new(
+        hello: Hello,
+        root: Option<Root>,
+        listener: UnixListener,
+        signals: SignalFd,
+    ) -> io::Result<Self> {
         let poller = Poller::new()?;
         let on = Watch::On(EventFlags::IN);
         poller.watch(&listener, Token::Listener, &mut Watch::Off, on)?;
         poller.watch(&signals, Token::Signals, &mut Watch::Off, on)?;
         Ok(Self {
             hello,
+            root,
             listener,
             signals,
             poller,

@@ -12,6 +12,7 @@ use pinpod_model::Signal;
 use pinpod_monitor_api::{Hello, SOCKET_NAME, VERSION};
 
 use crate::monitor::Monitor;
+use crate::stdio::Root;
 
 /// A monitor that cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ fn call<T, E: Into<io::Error>>(what: &'static str, result: Result<T, E>) -> Resu
 }
 
 /// Becomes the monitor of the pod in `pod_dir` and returns when it may end.
-pub(crate) fn run(pod_dir: &Path) -> Result<(), StartError> {
+pub(crate) fn run(pod_dir: &Path, root: Option<Root>) -> Result<(), StartError> {
     // Started by hand it may lead a process group already, which is no session but as good. Not
     // asked for with getsid first: it is 0 where the session is one of an outer PID namespace.
     rustix::process::setsid().ok();
@@ -67,7 +68,10 @@ pub(crate) fn run(pod_dir: &Path) -> Result<(), StartError> {
     let signals = call("take signals", SignalFd::new(&signals))?;
     let listener = listen(&pod_dir.join(SOCKET_NAME))?;
     let hello = own_hello()?;
-    let mut monitor = call("make an epoll", Monitor::new(hello, listener, signals))?;
+    let mut monitor = call(
+        "make an epoll",
+        Monitor::new(hello, root, listener, signals),
+    )?;
     say_ready(&hello)?;
     call("wait for events", monitor.run())
 }

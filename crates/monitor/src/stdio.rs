@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio as ChildStdio;
 
 use rustix::event::epoll::EventFlags;
+use rustix::fs::{Gid, MemfdFlags, SealFlags, Uid};
 use rustix::io::Errno;
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -19,6 +20,49 @@ pub(crate) struct ChildEnds {
     pub(crate) stdin: ChildStdio,
     pub(crate) stdout: ChildStdio,
     pub(crate) stderr: ChildStdio,
+}
+
+/// User and group that are root in a pod with a user namespace, as the node counts. Its containers
+/// can open `/dev/stdout` only if it is theirs.
+///
+/// Such a pod never gets a device of the node as its stdio: crun 1.8.1 gives its stdio to root of
+/// the pod, and with it would go `/dev/null` for the whole node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Root {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+fn give(end: OwnedFd, root: Option<Root>) -> io::Result<ChildStdio> {
+    if let Some(root) = root {
+        let (user, group) = (Uid::from_raw(root.user), Gid::from_raw(root.group));
+        rustix::fs::fchown(&end, Some(user), Some(group))?;
+    }
+    Ok(end.into())
+}
+
+/// What reads as empty: `/dev/null`, or a file without name and content that nobody can change.
+fn nothing(root: Option<Root>) -> io::Result<ChildStdio> {
+    if root.is_none() {
+        return Ok(ChildStdio::null());
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create("stdin", flags)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    give(file, root)
+}
+
+/// What takes the few words that an OCI runtime has beside its log: `/dev/null`, or a file without
+/// name that ends with it.
+fn sink(root: Option<Root>) -> io::Result<ChildStdio> {
+    if root.is_none() {
+        return Ok(ChildStdio::null());
+    }
+    give(
+        rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC)?,
+        root,
+    )
 }
 
 /// What one read gave.
@@ -47,15 +91,15 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    /// Pipes; stdin is `/dev/null` unless wanted.
-    pub(crate) fn pipes(stdin: bool) -> io::Result<(Self, ChildEnds)> {
+    /// Pipes; stdin is empty unless wanted.
+    pub(crate) fn pipes(stdin: bool, root: Option<Root>) -> io::Result<(Self, ChildEnds)> {
         let (stdout, child_stdout) = io::pipe()?;
         let (stderr, child_stderr) = io::pipe()?;
         let (stdin, child_stdin) = if stdin {
             let (child_stdin, stdin) = io::pipe()?;
-            (Some(OwnedFd::from(stdin)), child_stdin.into())
+            (Some(OwnedFd::from(stdin)), give(child_stdin.into(), root)?)
         } else {
-            (None, ChildStdio::null())
+            (None, nothing(root)?)
         };
         let this = Self {
             accepts_stdin: stdin.is_some(),
@@ -70,7 +114,8 @@ impl Stdio {
         {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
-        let (stdout, stderr) = (child_stdout.into(), child_stderr.into());
+        let stdout = give(child_stdout.into(), root)?;
+        let stderr = give(child_stderr.into(), root)?;
         Ok((
             this,
             ChildEnds {
@@ -82,21 +127,18 @@ impl Stdio {
     }
 
     /// A terminal, which the OCI runtime will send. What the runtime itself says is in its log.
-    pub(crate) fn terminal(stdin: bool) -> (Self, ChildEnds) {
+    pub(crate) fn terminal(stdin: bool, root: Option<Root>) -> io::Result<(Self, ChildEnds)> {
         let this = Self {
             terminal: true,
             accepts_stdin: stdin,
             ..Self::default()
         };
-        let null = ChildStdio::null;
-        (
-            this,
-            ChildEnds {
-                stdin: null(),
-                stdout: null(),
-                stderr: null(),
-            },
-        )
+        let ends = ChildEnds {
+            stdin: nothing(root)?,
+            stdout: sink(root)?,
+            stderr: sink(root)?,
+        };
+        Ok((this, ends))
     }
 
     /// The terminal has come.

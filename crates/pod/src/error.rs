@@ -93,9 +93,14 @@ pub enum RunPodError {
     /// The cgroup parent does not fit the driver.
     #[error(transparent)]
     CgroupParent(pinpod_cgroup::driver::CgroupParentError),
-    /// A user namespace was asked for.
-    #[error("userns_options: user namespaces of pods are not built yet")]
-    UserNamespace,
+    /// A user namespace was asked for where there can be none.
+    #[error("userns_options: runtime handler {handler:?} cannot have user namespaces: {reason}")]
+    UserNamespace {
+        /// The handler.
+        handler: String,
+        /// What is missing.
+        reason: String,
+    },
     /// PID mode TARGET makes no sense for a sandbox.
     #[error("namespace_options.pid: TARGET is for containers, not for a pod sandbox")]
     TargetPid,
@@ -163,7 +168,7 @@ impl Classify for RunPodError {
             | Self::CgroupParent(_)
             | Self::TargetPid => ErrorClass::InvalidArgument,
             Self::Stopped { .. } => ErrorClass::AlreadyExists,
-            Self::UserNamespace => ErrorClass::Unimplemented,
+            Self::UserNamespace { .. } => ErrorClass::FailedPrecondition,
             Self::File(error) => error.class(),
             Self::Dns(error) => error.class(),
             Self::Record(error) => error.class(),
@@ -272,9 +277,19 @@ pub enum CreateContainerError {
     /// The PID namespace's target.
     #[error("namespace_options.target_id: container {0} is not a running one of this pod")]
     NoTarget(ContainerId),
-    /// A user namespace was asked for.
-    #[error("userns_options: user namespaces are not built yet")]
-    UserNamespace,
+    /// A user namespace other than the pod's.
+    #[error("namespace_options.userns_options: the mappings are not those of pod sandbox {0}")]
+    UserNamespace(PodId),
+    /// A user or group that the pod's user namespace does not have.
+    #[error("{what} {id} is not mapped by the pod's user namespace, which has ids 0 to {last}")]
+    UnmappedId {
+        /// `user`, `group` or `supplemental group`.
+        what: &'static str,
+        /// The id in the container.
+        id: u32,
+        /// The last one that is mapped.
+        last: u32,
+    },
     /// A mount source that is not there and cannot be made.
     #[error("mounts: cannot make the source {path}", path = .path.display())]
     MountSource {
@@ -359,9 +374,70 @@ pub enum CreateContainerError {
         /// What it had said until then.
         message: String,
     },
-    /// An image as the source of a mount.
-    #[error("mount {0:?}: images as volumes are not built yet")]
-    ImageMount(String),
+    /// The image of a mount is not on this node.
+    #[error("mounts[{path:?}].image: image {image:?} is not on this node")]
+    NoMountImage {
+        /// Where the mount goes.
+        path: String,
+        /// The image.
+        image: String,
+    },
+    /// The image of a mount was removed while the container was being made.
+    #[error("mounts: an image was removed in the meantime")]
+    MountImageGone,
+    /// The image of a mount cannot be mounted.
+    #[error("mounts[{path:?}].image")]
+    MountImage {
+        /// Where the mount goes.
+        path: String,
+        /// Why.
+        #[source]
+        source: pinpod_image::RootfsError,
+    },
+    /// A part of an image that the image has not.
+    #[error("mounts[{path:?}].image_sub_path {sub_path:?} is not a part of the image")]
+    ImageSubPath {
+        /// Where the mount goes.
+        path: String,
+        /// The part.
+        sub_path: String,
+        /// Why it cannot be used.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Mappings of a mount that are none for the kernel.
+    #[error("mounts[{path:?}]: cannot use uidMappings and gidMappings")]
+    MountMapping {
+        /// Where the mount goes.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file system whose ids cannot be mapped.
+    #[error("mounts[{path:?}]: the ids of its file system cannot be mapped")]
+    MountIds {
+        /// Where the mount goes.
+        path: String,
+        /// Why.
+        #[source]
+        source: pinpod_kernel::mount::MountError,
+    },
+    /// A source that cannot be brought to where the OCI runtime finds it.
+    #[error("mounts[{path:?}]: cannot prepare its source")]
+    StageMount {
+        /// Where the mount goes.
+        path: String,
+        /// Why.
+        #[source]
+        source: pinpod_kernel::mount::MountError,
+    },
+    /// There is no place for the sources of mounts.
+    #[error("cannot make a place for the sources of mounts")]
+    Stage(#[source] pinpod_kernel::mount::MountError),
+    /// A prepared source that stays.
+    #[error("cannot let go of the sources of mounts")]
+    Unstage(#[from] UnstageError),
     /// The devices of the node that the container asks for.
     #[error(transparent)]
     Device(#[from] pinpod_bundle::host::DeviceError),
@@ -402,9 +478,16 @@ impl Classify for CreateContainerError {
             | Self::NoPodPidNamespace(_)
             | Self::LogPath(_)
             | Self::Cgroup(_)
+            | Self::UserNamespace(_)
+            | Self::UnmappedId { .. }
             | Self::MountSource { .. } => ErrorClass::InvalidArgument,
-            Self::NoImage(_) | Self::Gone(_) => ErrorClass::NotFound,
-            Self::UserNamespace | Self::ImageMount(_) => ErrorClass::Unimplemented,
+            Self::NoImage(_) | Self::NoMountImage { .. } | Self::MountImageGone | Self::Gone(_) => {
+                ErrorClass::NotFound
+            }
+            Self::ImageSubPath { .. } | Self::MountMapping { .. } => ErrorClass::InvalidArgument,
+            Self::MountIds { .. } => ErrorClass::FailedPrecondition,
+            Self::MountImage { source, .. } => source.class(),
+            Self::StageMount { source, .. } | Self::Stage(source) => source.class(),
             Self::Device(error) => error.class(),
             Self::Plugin { source, .. } => source.class(),
             Self::Adjust { source, .. } => source.class(),
@@ -416,10 +499,17 @@ impl Classify for CreateContainerError {
             Self::File(error) => error.class(),
             Self::Record(error) => error.class(),
             Self::Monitor { .. } => ErrorClass::Unavailable,
-            Self::Runtime { .. } | Self::Pin(_) | Self::Identifier(_) => ErrorClass::Internal,
+            Self::Runtime { .. } | Self::Unstage(_) | Self::Pin(_) | Self::Identifier(_) => {
+                ErrorClass::Internal
+            }
         }
     }
 }
+
+/// Something is still mounted in a bundle.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UnstageError(pub pinpod_kernel::mount::MountError);
 
 /// The monitor of a pod could not be started or asked.
 #[derive(Debug, thiserror::Error)]

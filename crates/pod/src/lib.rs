@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 pub use container::ExecStreamRequest;
 pub use error::{
     ContainerError, CreateContainerError, EndPodError, FileError, LookupError, MonitorError,
-    PodGone, RunPodError, TeardownError, UpdatePodError,
+    PodGone, RunPodError, TeardownError, UnstageError, UpdatePodError,
 };
 pub use events::{EventKind, Events, FollowError, Follower, PodEvent, RING};
 pub use plugins::Plugins;

@@ -16,6 +16,8 @@ use crate::error::MonitorError;
 pub(crate) struct MonitorLink {
     binary: PathBuf,
     pod_dir: PathBuf,
+    /// Root of the pod's user namespace.
+    root: Option<(u32, u32)>,
     outbox: mpsc::UnboundedSender<Message>,
     /// Held while a monitor is started, so that a pod never gets two.
     client: tokio::sync::Mutex<Option<Client>>,
@@ -26,11 +28,13 @@ impl MonitorLink {
     pub(crate) fn new(
         binary: PathBuf,
         pod_dir: PathBuf,
+        root: Option<(u32, u32)>,
         outbox: mpsc::UnboundedSender<Message>,
     ) -> Self {
         Self {
             binary,
             pod_dir,
+            root,
             outbox,
             client: tokio::sync::Mutex::new(None),
             identity: Mutex::new(None),
@@ -51,7 +55,7 @@ impl MonitorLink {
             }
             *slot = None;
         }
-        spawn_monitor(&self.binary, &self.pod_dir).await?;
+        spawn_monitor(&self.binary, &self.pod_dir, self.root).await?;
         self.open(&mut slot).await
     }
 

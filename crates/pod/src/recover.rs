@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pinpod_model::{ContainerId, PodId};
 
+use crate::container;
 use crate::driver::{self, Chain};
 use crate::index::Index;
 use crate::record::{ContainerRecord, PodPhase, PodRecord, RecordDirs, VERSION};
@@ -36,12 +37,14 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
                 // What a container holds of its image is known again before anything can be
                 // removed.
                 parts.images.hold(&record.image, record.id.as_str());
+                container::hold_images(parts, &record);
                 known.insert(record.id.clone());
                 containers
                     .entry(record.pod.clone())
                     .or_default()
                     .push(record);
             }
+            Ok(None) => remove_unrecorded(&dirs.container(&id)),
             other => complain("container", id.as_str(), other.map(drop)),
         }
     }
@@ -60,6 +63,7 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
                 of_pod.sort_by_key(|container| container.created_at);
                 resume(parts, index, record, of_pod);
             }
+            Ok(None) => remove_unrecorded(&dirs.pod(&id)),
             other => complain("pod sandbox", id.as_str(), other.map(drop)),
         }
     }
@@ -71,6 +75,15 @@ pub(crate) async fn recover(parts: &Arc<Parts>, index: &Arc<Index>) -> Result<()
         tracing::warn!(error = %Chain(&error), "cannot collect old network attachments");
     }
     Ok(())
+}
+
+/// A crash between the making of a directory and its record leaves one that holds nothing: what a
+/// pod or container has is made after the record.
+fn remove_unrecorded(directory: &Path) {
+    tracing::info!(directory = %directory.display(), "removing a directory without a record");
+    if let Err(error) = sandbox::remove_tree(directory) {
+        tracing::warn!(directory = %directory.display(), %error, "cannot remove it");
+    }
 }
 
 /// Records end with a reboot, writable layers do not.

@@ -24,6 +24,8 @@ pub struct Handler {
     pub features: Option<Features>,
     /// How long its create may take.
     pub create_timeout: Duration,
+    /// Whether its pods can have user namespaces; if not, what is missing.
+    pub user_namespaces: Result<(), String>,
     /// Privileged containers get no devices of the node.
     pub privileged_without_host_devices: bool,
 }

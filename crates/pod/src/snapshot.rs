@@ -36,6 +36,8 @@ pub struct NamespaceFiles {
     pub uts: Option<PathBuf>,
     /// PID namespace, where the containers of the pod share one.
     pub pid: Option<PathBuf>,
+    /// User namespace, the owner of the others.
+    pub user: Option<PathBuf>,
 }
 
 /// A pod sandbox at one moment.

@@ -16,17 +16,18 @@ pub(super) fn image_source(proto: cri::ImageSpec) -> Result<ImageSource, Convert
         user_specified: proto.user_specified_image,
         runtime_handler: proto.runtime_handler,
         annotations: proto.annotations,
+        image_ref: String::new(),
     })
 }
 
-/// The image as status shows it; `image_ref` is for the caller, who knows the store.
+/// The image as status shows it.
 pub(super) fn image_spec(source: &ImageSource) -> cri::ImageSpec {
     cri::ImageSpec {
         image: source.image.clone(),
         annotations: source.annotations.clone(),
         user_specified_image: source.user_specified.clone(),
         runtime_handler: source.runtime_handler.clone(),
-        image_ref: String::new(),
+        image_ref: source.image_ref.clone(),
     }
 }
 

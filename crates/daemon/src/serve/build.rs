@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
-use super::plugins;
+use super::{plugins, user_namespaces};
 use crate::admin::{Admin, AdminServer};
 
 /// Size of a pod's `/dev/shm` in bytes, as Kubernetes' users know it.
@@ -62,7 +62,7 @@ pub(super) struct Services {
 pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
     let node = pinpod_bundle::host::node_facts().context("cannot read what this node can do")?;
     tell_lacks(config, &node);
-    let handlers = handlers(config).await;
+    let handlers = handlers(config, &node).await;
     let report = report(config, &node, &handlers)?;
     let images = open_images(config).await?;
     let network = Network::new(network_config(config));
@@ -169,7 +169,7 @@ fn network_config(config: &Config) -> NetworkConfig {
 
 /// The handlers whose programs are here. One that is not is named in the log and left out, so that
 /// a pod which asks for it hears that it does not exist.
-async fn handlers(config: &Config) -> Vec<Handler> {
+async fn handlers(config: &Config, node: &NodeFacts) -> Vec<Handler> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let mut handlers = Vec::new();
     for (name, table) in &config.runtime.runtimes.0 {
@@ -189,10 +189,15 @@ async fn handlers(config: &Config) -> Vec<Handler> {
                 None
             }
         };
+        let mapped = user_namespaces::check(features.as_ref(), node, &config.root);
+        if let Err(reason) = &mapped {
+            tracing::warn!(handler = %name, reason, "no user namespaces for pods");
+        }
         handlers.push(Handler {
             name: name.clone(),
             runtime,
             features,
+            user_namespaces: mapped,
             create_timeout: Duration::from_secs(table.container_create_timeout.into()),
             privileged_without_host_devices: table.privileged_without_host_devices,
         });
@@ -247,8 +252,7 @@ fn report(config: &Config, node: &NodeFacts, handlers: &[Handler]) -> anyhow::Re
             .features
             .as_ref()
             .is_some_and(Features::recursive_read_only_mounts),
-        // The engine makes no user namespaces yet, whatever the runtime can do.
-        user_namespaces: false,
+        user_namespaces: handler.user_namespaces.is_ok(),
     });
     let lacks: Vec<&str> = lacks(config, node)
         .into_iter()
@@ -259,7 +263,8 @@ fn report(config: &Config, node: &NodeFacts, handlers: &[Handler]) -> anyhow::Re
         cgroup_driver: config.runtime.cgroup_manager,
         handlers: reports.collect(),
         default_handler: config.runtime.default_runtime.clone(),
-        user_namespaces_host_network: false,
+        // `/sys` is a bind mount there, which every runtime can make.
+        user_namespaces_host_network: handlers.iter().any(|it| it.user_namespaces.is_ok()),
         info: BTreeMap::from([
             ("config".to_owned(), serde_json::to_string(config)?),
             ("lacks".to_owned(), json!(lacks).to_string()),

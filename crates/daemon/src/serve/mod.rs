@@ -7,6 +7,7 @@ mod notify;
 mod plugins;
 mod socket;
 mod streaming;
+mod user_namespaces;
 
 use std::time::Duration;
 

@@ -38,6 +38,22 @@ pub fn idmap(
         .map_err(|errno| MountError::new("map the ids of a mount", path, errno))
 }
 
+/// Lets mounts in, but none out, in a tree that is not attached yet: to take the tree away then takes
+/// nothing from where it was copied. `path` only names it in an error.
+///
+/// # Errors
+/// See [`MountError`].
+pub fn make_tree_slave(mount: impl AsFd, path: &Path) -> Result<(), MountError> {
+    let attributes = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: 0,
+        propagation: libc::MS_SLAVE,
+        userns_fd: 0,
+    };
+    mount_setattr(mount.as_fd(), true, &attributes)
+        .map_err(|errno| MountError::new("detach the propagation of a mount", path, errno))
+}
+
 pub(super) fn set_readonly(mount: impl AsFd, recursive: bool) -> Result<(), Errno> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY,

@@ -9,14 +9,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use pinpod_model::{Classify, ErrorClass};
+use pinpod_model::{Classify, ErrorClass, IdMapping};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
-pub use attr::{idmap, mount_setattr_readonly_recursive};
+pub use attr::{idmap, make_tree_slave, mount_setattr_readonly_recursive};
 pub use overlay::{OverlayMount, overlay};
 pub use propagation::{
     Propagation, is_mount_point, make_private, make_shared, make_slave, propagation_of,
@@ -123,6 +123,8 @@ pub struct TmpfsOptions {
     pub mode: u32,
     /// Nothing in it may be executed.
     pub noexec: bool,
+    /// User and group that its root belongs to.
+    pub owner: (u32, u32),
 }
 
 /// Runs `work` on a thread of its own in a mount namespace of its own: what it mounts does not
@@ -188,6 +190,43 @@ pub fn clone_tree(source: &Path, recursive: bool) -> Result<OwnedFd, MountError>
         .map_err(|errno| MountError::new("copy a mount", source, errno))
 }
 
+/// A copy of the mount that `file` is on, beginning at it, as [`clone_tree`] makes one.
+///
+/// # Errors
+/// See [`MountError`]; `path` only names the file in it.
+pub fn clone_tree_of(file: impl AsFd, recursive: bool, path: &Path) -> Result<OwnedFd, MountError> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(file, c"", flags)
+        .map_err(|errno| MountError::new("copy a mount", path, errno))
+}
+
+/// Whether mounts of the file system that holds `path` can have their ids mapped.
+///
+/// # Errors
+/// See [`MountError`]: what is in the way. [`MountError::Failed`] also when there can be no user
+/// namespace.
+pub fn can_map_ids(path: &Path) -> Result<(), MountError> {
+    let some = [IdMapping {
+        host_id: 65_536,
+        container_id: 0,
+        length: 65_536,
+    }];
+    let namespace = crate::namespace::user_namespace(&some, &some).map_err(|source| {
+        let path = path.to_owned();
+        MountError::Failed {
+            what: "make a user namespace",
+            path,
+            source,
+        }
+    })?;
+    idmap(clone_tree(path, false)?, namespace, false, path)
+}
+
 /// Attaches a mount that [`clone_tree`] (or another call of the mount API) made.
 ///
 /// # Errors
@@ -210,6 +249,8 @@ pub fn tmpfs(target: &Path, options: TmpfsOptions) -> Result<(), MountError> {
     let settings = [
         ("size", options.size_bytes.to_string()),
         ("mode", format!("{:o}", options.mode)),
+        ("uid", options.owner.0.to_string()),
+        ("gid", options.owner.1.to_string()),
     ];
     new_file_system("tmpfs", target, &settings, attributes)
 }

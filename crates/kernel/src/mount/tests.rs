@@ -15,6 +15,7 @@ fn scratch(names: &[&str]) -> (tempfile::TempDir, PathBuf) {
         size_bytes: 1 << 20,
         mode: 0o700,
         noexec: true,
+        owner: (0, 0),
     };
     tmpfs(&path, options).unwrap();
     for name in names {
@@ -38,6 +39,7 @@ fn binds_are_read_only_as_deep_as_asked() {
             size_bytes: 4096,
             mode: 0o1777,
             noexec: false,
+            owner: (0, 0),
         };
         tmpfs(&inner, options).unwrap();
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o7777, 0o1777);

@@ -22,7 +22,7 @@ pub(crate) use enter::enter_here;
 pub use enter::{EnterError, enter_each, enter_thread};
 pub use pin::{PinError, PinRequest, UnpinError, pin, pin_process, unpin};
 pub use sysctl::{SysctlError, sysctl_namespace};
-pub use user::UserPin;
+pub use user::{UserPin, user_namespace};
 
 /// A kind of namespace that can be pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -254,9 +254,11 @@ fn pin_owned(
     pinned: &mut Vec<PathBuf>,
 ) -> Result<(), PinError> {
     let kinds = kinds(request);
-    let holder = Holder::spawn(flags(&kinds), &user.mapping).map_err(|source| PinError::User {
-        host_id: user.mapping.uid.host_id,
-        ids: user.mapping.uid.length,
+    let mapping = &user.mapping;
+    let holder = Holder::spawn(flags(&kinds), &[mapping.uid], &[mapping.gid]);
+    let holder = holder.map_err(|source| PinError::User {
+        host_id: mapping.uid.host_id,
+        ids: mapping.uid.length,
         source,
     })?;
     let namespaces = holder.namespaces();
@@ -317,12 +319,11 @@ fn set_up(request: &PinRequest, kinds: &[NamespaceKind]) -> Result<(), PinError>
             source: errno.into(),
         })?;
     }
-    let mapped_root = request.user.as_ref().and_then(|user| {
-        let map = user.mapping.uid;
-        (map.container_id == 0).then_some(map.host_id)
-    });
-    let own = kinds;
-    Ok(sysctl::Scope { own, mapped_root }.write_all(&request.sysctls)?)
+    let scope = sysctl::Scope {
+        own: kinds,
+        user: request.user.as_ref().map(|user| &user.mapping),
+    };
+    Ok(scope.write_all(&request.sysctls)?)
 }
 
 fn pin_all(

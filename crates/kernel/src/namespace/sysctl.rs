@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use pinpod_model::{Classify, ErrorClass};
+use pinpod_model::{Classify, ErrorClass, IdMapping, UserNamespace};
 use rustix::io::Errno;
 use rustix::process::Uid;
 
@@ -89,9 +89,8 @@ pub fn sysctl_namespace(name: &str) -> Option<NamespaceKind> {
 pub(super) struct Scope<'a> {
     /// The kinds that it has for itself.
     pub(super) own: &'a [NamespaceKind],
-    /// User of the node that is root in their user namespace, when that is not the node's: the
-    /// kernel lets nobody else write the parameters of IPC.
-    pub(super) mapped_root: Option<u32>,
+    /// The ids of their user namespace, when that is not the node's.
+    pub(super) user: Option<&'a UserNamespace>,
 }
 
 impl Scope<'_> {
@@ -113,12 +112,35 @@ impl Scope<'_> {
         }
         let mut path = PathBuf::from("/proc/sys");
         path.extend(parts);
-        let written = match (kind, self.mapped_root) {
-            (NamespaceKind::Ipc, Some(user)) => as_user(user, || write_file(&path, value)),
+        let written = match (kind, self.user) {
+            // The kernel lets nobody but root of the namespace's owner write the parameters of IPC.
+            (NamespaceKind::Ipc, Some(user)) => as_user(user.root().0, || write_file(&path, value)),
+            (NamespaceKind::Net, Some(user)) if path == Path::new(PING_GROUPS) => {
+                match node_groups(value, user.gid) {
+                    Some(value) => write_file(&path, &value),
+                    None => write_file(&path, value),
+                }
+            }
             _ => write_file(&path, value),
         };
         written.map_err(|source| write_error(name, value, source))
     }
+}
+
+/// The groups that may send ICMP echo requests without a raw socket: first and last.
+const PING_GROUPS: &str = "/proc/sys/net/ipv4/ping_group_range";
+
+/// A range of groups of the pod as the node's groups, which this thread's words mean. What the pod
+/// does not map is cut off, so that "everybody" can be asked for as it is elsewhere. `None` for
+/// what is no range (the kernel refuses it) or an empty one (which means nobody).
+fn node_groups(value: &str, map: IdMapping) -> Option<String> {
+    let mut numbers = value.split_ascii_whitespace().map(str::parse::<u32>);
+    let (Some(Ok(first)), Some(Ok(last)), None) = (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return None;
+    };
+    let last = last.min(map.length.checked_sub(1)?);
+    Some(format!("{} {}", map.to_host(first)?, map.to_host(last)?)).filter(|_| first <= last)
 }
 
 fn write_file(path: &Path, value: &str) -> io::Result<()> {
@@ -213,10 +235,31 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_a_pod_are_the_nodes() {
+        let map = IdMapping {
+            host_id: 100_000,
+            container_id: 0,
+            length: 65_536,
+        };
+        for (asked, written) in [
+            ("0 0", Some("100000 100000")),
+            ("0\t2147483647", Some("100000 165535")),
+            ("10 20", Some("100010 100020")),
+            ("65536 65537", None),
+            ("1 0", None),
+            ("0", None),
+            ("0 1 2", None),
+            ("a b", None),
+        ] {
+            assert_eq!(node_groups(asked, map).as_deref(), written, "{asked}");
+        }
+    }
+
+    #[test]
     fn the_node_is_never_touched() {
         let scope = Scope {
             own: &[NamespaceKind::Ipc],
-            mapped_root: None,
+            user: None,
         };
         let refused = scope.write("net.ipv4.ip_forward", "1");
         assert!(matches!(

@@ -18,6 +18,7 @@ fn empty_run() {
         size_bytes: 1 << 20,
         mode: 0o755,
         noexec: false,
+        owner: (0, 0),
     };
     mount::tmpfs(Path::new("/run"), options).unwrap();
 }
@@ -177,7 +178,7 @@ fn a_user_namespace_owns_the_others() {
             mapping: UserNamespace { uid: map, gid: map },
         });
         request.sysctls = vec![
-            ("net.ipv4.ping_group_range".into(), "0 0".into()),
+            ("net.ipv4.ping_group_range".into(), "0 2147483647".into()),
             ("kernel.shm_rmid_forced".into(), "1".into()),
         ];
         pin(&request).unwrap();
@@ -194,7 +195,7 @@ fn a_user_namespace_owns_the_others() {
         assert_eq!(fields, ["0", "100000", "65536"]);
         inside(&request, || {
             assert_eq!(sysctl("kernel.shm_rmid_forced"), "1");
-            assert_eq!(sysctl("net.ipv4.ping_group_range"), "0\t0");
+            assert_eq!(sysctl("net.ipv4.ping_group_range"), "100000\t165535");
         });
         unpin(Path::new("/run/userns/pod-a")).unwrap();
     });

@@ -2,8 +2,9 @@
 //! is forked that does nothing but hold the new namespaces until they are pinned.
 #![allow(unsafe_code, reason = "fork with namespaces: clone has no safe form")]
 
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use pinpod_model::{IdMapping, UserNamespace};
@@ -18,6 +19,17 @@ pub struct UserPin {
     pub mapping: UserNamespace,
 }
 
+/// A new user namespace with these ids that no process is in and no file holds: for mounts, which
+/// keep the mapping for themselves.
+///
+/// # Errors
+/// There can be no child or no further namespace, or the kernel refuses the mapping (`EINVAL` for
+/// ranges that overlap).
+pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<OwnedFd> {
+    let holder = Holder::spawn(UnshareFlags::empty(), uids, gids)?;
+    Ok(File::open(holder.namespaces().join("user"))?.into())
+}
+
 /// A child in new namespaces; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Holder {
@@ -28,7 +40,11 @@ pub(super) struct Holder {
 impl Holder {
     /// Forks a child into a new user namespace and into those of `flags`, which it owns, and maps
     /// its ids.
-    pub(super) fn spawn(flags: UnshareFlags, mapping: &UserNamespace) -> io::Result<Self> {
+    pub(super) fn spawn(
+        flags: UnshareFlags,
+        uids: &[IdMapping],
+        gids: &[IdMapping],
+    ) -> io::Result<Self> {
         let (wait, release) = io::pipe()?;
         let flags = libc::c_ulong::from((flags | UnshareFlags::NEWUSER).bits())
             | libc::c_ulong::try_from(libc::SIGCHLD).unwrap_or_default();
@@ -48,8 +64,8 @@ impl Holder {
             pid,
             release: Some(release),
         };
-        write_map(pid, "uid_map", mapping.uid)?;
-        write_map(pid, "gid_map", mapping.gid)?;
+        write_map(pid, "uid_map", uids)?;
+        write_map(pid, "gid_map", gids)?;
         Ok(holder)
     }
 
@@ -80,7 +96,9 @@ fn hold(wait: libc::c_int, release: libc::c_int) -> ! {
     unsafe { libc::_exit(0) }
 }
 
-fn write_map(pid: libc::pid_t, file: &str, map: IdMapping) -> io::Result<()> {
-    let line = format!("{} {} {}\n", map.container_id, map.host_id, map.length);
-    std::fs::write(format!("/proc/{pid}/{file}"), line)
+/// The kernel takes a map in one write only, and at most 340 lines.
+fn write_map(pid: libc::pid_t, file: &str, maps: &[IdMapping]) -> io::Result<()> {
+    let line = |map: &IdMapping| format!("{} {} {}\n", map.container_id, map.host_id, map.length);
+    let lines: String = maps.iter().map(line).collect();
+    std::fs::write(format!("/proc/{pid}/{file}"), lines)
 }

@@ -480,7 +480,7 @@ async fn daemon_that_dies() {
     let Some(dir) = std::env::var_os("PINMON_DIR") else {
         return;
     };
-    spawn_monitor(&crate::pod::binary(), dir.as_ref())
+    spawn_monitor(&crate::pod::binary(), dir.as_ref(), None)
         .await
         .unwrap();
     let me = rustix::process::getpid();

@@ -47,7 +47,7 @@ pub(crate) fn binary() -> PathBuf {
 impl Pod {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("pinmon").tempdir().unwrap();
-        spawn_monitor(&binary(), dir.path()).await.unwrap();
+        spawn_monitor(&binary(), dir.path(), None).await.unwrap();
         Self::of(dir).await
     }
 

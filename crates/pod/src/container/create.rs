@@ -1,25 +1,27 @@
 //! The steps of CreateContainer, in order.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use pinpod_bundle::seccomp::Profile;
 use pinpod_bundle::{
-    ContainerInput, ImageDefaults, NamespacePaths, PodFiles, PodInput, SpecInput, host, plugin,
-    seccomp, user,
+    ContainerInput, ImageDefaults, KeptOptions, NamespacePaths, PodFiles, PodInput, SpecInput,
+    host, plugin, seccomp, user,
 };
-use pinpod_image::{Image, RootfsOptions};
+use pinpod_image::{Image, RootfsOptions, RootfsUserNamespace};
 use pinpod_kernel::namespace::{self, NamespaceKind};
 use pinpod_kernel::path::create_directories_in_root;
 use pinpod_kernel::process::ProcessIdentity;
-use pinpod_model::{ContainerConfig, ContainerId, PidMode};
+use pinpod_model::{
+    ContainerConfig, ContainerId, IdMapping, Mount, PidMode, ResolvedUser, UserNamespace,
+};
 use pinpod_monitor_api::{ClientError, CreateContainer, OomFile};
 use pinpod_oci_runtime::CreateArgs;
 
-use super::{Context, teardown};
+use super::{Context, mounts, teardown};
 use crate::error::{CreateContainerError, FileError, TeardownError};
 use crate::record::{ContainerRecord, EXIT_FILE};
 use crate::sandbox::blocking;
@@ -61,22 +63,30 @@ async fn steps(
         .resolve(record.image.as_str())
         .ok_or_else(|| CreateContainerError::NoImage(record.config.image.image.clone()))?;
     let bundle = context.dirs.container(&record.id);
-    make_directory(&bundle, 0o700)?;
-    make_directory(&bundle.join("rootfs"), 0o755)?;
+    make_bundle(context, &bundle)?;
     context.dirs.write_container(record)?;
     make_rootfs(context, record, &bundle).await?;
-    make_sources(&record.config)?;
+    if !mounts::hold_images(&context.parts, record) {
+        return Err(CreateContainerError::MountImageGone);
+    }
+    let mounts = mounts::stage(context, record, &bundle).await?;
     if let Some(log) = &record.log_path
         && let Some(parent) = log.parent()
     {
         make_directory(parent, 0o755)?;
     }
     let pid_namespace = pid_namespace(context, record).await?;
-    let mut spec = build_spec(context, handler, record, &image, pid_namespace)?;
+    let prepared = Prepared {
+        image: image_defaults(&image),
+        mounts,
+        pid_namespace,
+    };
+    let mut spec = build_spec(context, handler, record, prepared)?;
     ask_plugins(context, record, &bundle, &mut spec).await?;
     write_spec(&bundle, &spec)?;
     context.dirs.write_container(record)?;
     let process = run_create(context, handler, record, &bundle).await?;
+    mounts::unstage(&bundle).await?;
     record.phase = ContainerPhase::Created { process };
     context.dirs.write_container(record)?;
     let plugins = &context.parts.plugins;
@@ -95,6 +105,23 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
         })
 }
 
+/// The bundle, which holds secrets in `config.json`. Root of a user namespace must come through it:
+/// an OCI runtime mounts the root file system as that.
+fn make_bundle(context: &Context, bundle: &Path) -> Result<(), FileError> {
+    make_directory(bundle, 0o700)?;
+    make_directory(&bundle.join("rootfs"), 0o755)?;
+    let Some(user) = &context.pod_config.security.namespaces.user else {
+        return Ok(());
+    };
+    let (_, group) = user.root();
+    std::os::unix::fs::chown(bundle, None, Some(group))
+        .and_then(|()| std::fs::set_permissions(bundle, Permissions::from_mode(0o710)))
+        .map_err(|source| FileError {
+            path: bundle.to_owned(),
+            source,
+        })
+}
+
 async fn make_rootfs(
     context: &Context,
     record: &mut ContainerRecord,
@@ -106,8 +133,11 @@ async fn make_rootfs(
         id: id.clone(),
         source,
     };
+    let mapping = context.pod_config.security.namespaces.user.clone();
     let options = RootfsOptions {
-        user_namespace: None,
+        user_namespace: mapping
+            .zip(context.namespaces.user.clone())
+            .map(|(mapping, path)| RootfsUserNamespace { mapping, path }),
     };
     images
         .prepare_rootfs(&record.image, &record.id, options)
@@ -117,19 +147,6 @@ async fn make_rootfs(
         .mount_rootfs(&record.id, &bundle.join("rootfs"))
         .await
         .map_err(failed)
-}
-
-/// A mount whose source is missing gets an empty directory, as other runtimes do.
-fn make_sources(config: &ContainerConfig) -> Result<(), CreateContainerError> {
-    if let Some(mount) = config.mounts.iter().find(|mount| mount.image.is_some()) {
-        return Err(CreateContainerError::ImageMount(
-            mount.container_path.clone(),
-        ));
-    }
-    host::create_missing_sources(&config.mounts)
-        .map_err(|(path, source)| CreateContainerError::MountSource { path, source })?;
-    host::check_propagation(&config.mounts)?;
-    Ok(())
 }
 
 /// Where the PID namespace of another container is pinned for one that joins it.
@@ -158,19 +175,36 @@ async fn pid_namespace(
     }
 }
 
+/// What the spec is made of beside the record.
+struct Prepared {
+    image: ImageDefaults,
+    mounts: Vec<Mount>,
+    pid_namespace: Option<PathBuf>,
+}
+
 fn build_spec(
     context: &Context,
     handler: &Handler,
     record: &mut ContainerRecord,
-    image: &Image,
-    pid_namespace: Option<PathBuf>,
+    prepared: Prepared,
 ) -> Result<Spec, CreateContainerError> {
     let settings = &context.parts.settings;
     let bundle = context.dirs.container(&record.id);
     let rootfs = bundle.join("rootfs");
-    let defaults = image_defaults(image);
-    make_volumes(&rootfs, &defaults.volumes)?;
+    let Prepared {
+        image: defaults,
+        mounts,
+        pid_namespace,
+    } = prepared;
+    let config = ContainerConfig {
+        mounts,
+        ..record.config.clone()
+    };
+    let mapping = context.pod_config.security.namespaces.user.as_ref();
+    let owner = mapping.map_or((0, 0), UserNamespace::root);
+    make_volumes(&rootfs, &defaults.volumes, owner)?;
     record.user = user::resolve(&rootfs, &record.config.security, &defaults.user)?;
+    check_mapped(mapping, &record.user)?;
     let localhost = localhost_profile(context, &record.config)?;
     let devices = host::container_devices(
         &record.config,
@@ -183,7 +217,7 @@ fn build_spec(
         ipc: context.namespaces.ipc.clone(),
         uts: context.namespaces.uts.clone(),
         pid: pid_namespace,
-        user: None,
+        user: context.namespaces.user.clone(),
     };
     let pod_dir = context.dirs.pod(&context.pod);
     let files = PodFiles {
@@ -195,6 +229,10 @@ fn build_spec(
             .ipc
             .is_some()
             .then(|| pod_dir.join("shm")),
+    };
+    let kept = match mapping {
+        Some(_) => kept_options(&files, &config.mounts),
+        None => KeptOptions::new(),
     };
     let cgroups_path = pinpod_cgroup::driver::container_cgroups_path(
         settings.cgroup_driver,
@@ -211,12 +249,13 @@ fn build_spec(
         },
         container: ContainerInput {
             id: &record.id,
-            config: &record.config,
+            config: &config,
             image: &defaults,
             user: &record.user,
             rootfs: &rootfs,
             cgroups_path: &cgroups_path,
             devices: &devices,
+            kept: &kept,
             localhost_seccomp: localhost.as_ref(),
         },
         node: &context.parts.node,
@@ -268,9 +307,16 @@ async fn ask_plugins(
     Ok(())
 }
 
+fn kept_options(files: &PodFiles, mounts: &[Mount]) -> KeptOptions {
+    let files = [&files.hostname, &files.hosts, &files.resolv_conf];
+    let files = files.into_iter().flatten().map(PathBuf::as_path);
+    let sources = mounts.iter().map(|mount| Path::new(&mount.host_path));
+    host::kept_options(files.chain(sources))
+}
+
 /// Directories that the image declares as volumes exist, as CRI-O's `image_volumes = "mkdir"` makes
 /// them: in the writable layer, and gone with the container.
-fn make_volumes(rootfs: &Path, volumes: &[String]) -> Result<(), FileError> {
+fn make_volumes(rootfs: &Path, volumes: &[String], owner: (u32, u32)) -> Result<(), FileError> {
     if volumes.is_empty() {
         return Ok(());
     }
@@ -280,12 +326,36 @@ fn make_volumes(rootfs: &Path, volumes: &[String]) -> Result<(), FileError> {
     };
     let root = std::fs::File::open(rootfs).map_err(failed)?;
     for volume in volumes {
-        create_directories_in_root(&root, Path::new(volume)).map_err(|source| FileError {
-            path: rootfs.join(volume.trim_start_matches('/')),
-            source,
+        create_directories_in_root(&root, Path::new(volume), owner).map_err(|source| {
+            FileError {
+                path: rootfs.join(volume.trim_start_matches('/')),
+                source,
+            }
         })?;
     }
     Ok(())
+}
+
+/// No process can have an id that its user namespace does not map.
+fn check_mapped(
+    mapping: Option<&UserNamespace>,
+    user: &ResolvedUser,
+) -> Result<(), CreateContainerError> {
+    let Some(mapping) = mapping else {
+        return Ok(());
+    };
+    let check = |what, map: &IdMapping, id| match map.to_host(id) {
+        Some(_) => Ok(()),
+        None => Err(CreateContainerError::UnmappedId {
+            what,
+            id,
+            last: map.length.saturating_sub(1),
+        }),
+    };
+    check("user", &mapping.uid, user.uid)?;
+    check("group", &mapping.gid, user.gid)?;
+    let mut more = user.additional_gids.iter();
+    more.try_for_each(|id| check("supplemental group", &mapping.gid, *id))
 }
 
 fn image_defaults(image: &Image) -> ImageDefaults {

@@ -3,6 +3,7 @@
 mod create;
 mod exec;
 mod exec_stream;
+mod mounts;
 mod operate;
 mod stop;
 mod teardown;
@@ -22,6 +23,7 @@ use crate::snapshot::{ContainerPhase, NamespaceFiles};
 pub(crate) use create::{FailedCreation, create};
 pub(crate) use exec::{exec_sync, reopen_log};
 pub use exec_stream::ExecStreamRequest;
+pub(crate) use mounts::hold_images;
 pub(crate) use operate::{NewLimits, is_started, merge_resources, start, update};
 pub(crate) use stop::{StopOrder, kill_rest, stop};
 pub(crate) use teardown::{remove, teardown};
@@ -50,8 +52,9 @@ pub(crate) fn check(pod: &PodRecord, config: &ContainerConfig) -> Result<(), Cre
     if config.security.privileged && !pod.config.security.privileged {
         return Err(CreateContainerError::PodNotPrivileged(pod.id.clone()));
     }
-    if config.security.namespaces.user.is_some() {
-        return Err(CreateContainerError::UserNamespace);
+    let user = &config.security.namespaces.user;
+    if user.is_some() && *user != pod.config.security.namespaces.user {
+        return Err(CreateContainerError::UserNamespace(pod.id.clone()));
     }
     if config.security.namespaces.pid == PidMode::Pod && pod.namespaces.pid.is_none() {
         return Err(CreateContainerError::NoPodPidNamespace(pod.id.clone()));
@@ -63,8 +66,9 @@ pub(crate) fn check(pod: &PodRecord, config: &ContainerConfig) -> Result<(), Cre
 pub(crate) fn new_record(
     parts: &Parts,
     pod: &PodRecord,
-    config: ContainerConfig,
+    mut config: ContainerConfig,
 ) -> Result<ContainerRecord, CreateContainerError> {
+    mounts::name_images(parts, &mut config)?;
     let id = ContainerId::generate().map_err(CreateContainerError::Identifier)?;
     let image = parts
         .images
@@ -83,11 +87,7 @@ pub(crate) fn new_record(
         version: VERSION,
         pod: pod.id.clone(),
         image: image.id.clone(),
-        image_ref: image
-            .repo_digests
-            .first()
-            .cloned()
-            .unwrap_or_else(|| image.id.to_string()),
+        image_ref: image.reference(),
         user: ResolvedUser::default(),
         log_path: log_path(&pod.config.log_directory, &config.log_path)?,
         stop_signal,

@@ -5,8 +5,8 @@ use pinpod_model::Signal;
 use pinpod_monitor_api::ClientError;
 use pinpod_oci_runtime::RuntimeError;
 
-use super::Context;
 use super::create::target_pid_file;
+use super::{Context, mounts};
 use crate::error::{MonitorError, TeardownError};
 use crate::record::ContainerRecord;
 use crate::sandbox::{Undo, blocking, end_cgroup, remove_tree};
@@ -50,8 +50,10 @@ pub(crate) async fn teardown(
     let images = &context.parts.images;
     let bundle = context.dirs.container(&record.id);
     let unmounted = images.unmount_rootfs(&bundle.join("rootfs")).await;
-    let still_mounted = unmounted.is_err();
+    let unstaged = mounts::unstage(&bundle).await;
+    let still_mounted = unmounted.is_err() || unstaged.is_err();
     undo.step(unmounted);
+    undo.step(unstaged);
     undo.step(images.remove_rootfs(&record.id).await);
     if record.target.is_some() {
         let file = target_pid_file(context, &record.id);

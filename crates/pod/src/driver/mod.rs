@@ -20,7 +20,7 @@ mod tell;
 
 use std::sync::Arc;
 
-use pinpod_model::{ContainerId, PodId, PodSandboxConfig};
+use pinpod_model::{ContainerId, PodId, PodSandboxConfig, UserNamespace};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use messages::{Event, Message, Reply, Request};
@@ -165,6 +165,12 @@ impl Driver {
         let monitor = Arc::new(MonitorLink::new(
             parts.settings.monitor_binary.clone(),
             dirs.pod(&record.id),
+            config
+                .security
+                .namespaces
+                .user
+                .as_ref()
+                .map(UserNamespace::root),
             outbox.clone(),
         ));
         let first = Published {

@@ -29,8 +29,14 @@ pub(crate) fn check(parts: &Parts, config: &PodSandboxConfig) -> Result<(), RunP
         return Err(RunPodError::UnknownHandler(name.clone()));
     }
     let namespaces = &config.security.namespaces;
-    if namespaces.user.is_some() {
-        return Err(RunPodError::UserNamespace);
+    if namespaces.user.is_some()
+        && let Some(handler) = parts.settings.handler(config.runtime_handler.as_deref())
+        && let Err(reason) = &handler.user_namespaces
+    {
+        return Err(RunPodError::UserNamespace {
+            handler: handler.name.clone(),
+            reason: reason.clone(),
+        });
     }
     if matches!(namespaces.pid, PidMode::Target(_)) {
         return Err(RunPodError::TargetPid);
@@ -59,6 +65,10 @@ pub(crate) fn new_record(parts: &Parts, id: PodId, config: PodSandboxConfig) -> 
         uts: file("uts", wanted.network),
         ipc: file("ipc", wanted.ipc),
         pid: (wanted.pid == PidMode::Pod).then(|| settings.namespace_file("pid", &name)),
+        user: wanted
+            .user
+            .is_some()
+            .then(|| settings.namespace_file("user", &name)),
     };
     let handler = config.runtime_handler.clone();
     PodRecord {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use pinpod_bundle::files;
 use pinpod_cgroup::CgroupPath;
 use pinpod_kernel::mount::{self, TmpfsOptions};
-use pinpod_kernel::namespace::{self, NamespaceKind, PinRequest};
+use pinpod_kernel::namespace::{self, NamespaceKind, PinRequest, UserPin};
 use pinpod_kernel::spawn::{PodInitRequest, spawn_pod_init};
+use pinpod_model::UserNamespace;
 use pinpod_network::AttachRequest;
 
 use super::{hostname, teardown};
@@ -96,15 +97,21 @@ fn make_directory(path: &Path) -> Result<(), FileError> {
 
 async fn make_namespaces(parts: &Parts, record: &PodRecord) -> Result<(), RunPodError> {
     let files = &record.namespaces;
+    let mapping = record.config.security.namespaces.user.clone();
     let request = PinRequest {
         net: files.net.clone(),
         ipc: files.ipc.clone(),
         uts: files.uts.clone(),
-        user: None,
+        user: mapping
+            .zip(files.user.clone())
+            .map(|(mapping, target)| UserPin { target, mapping }),
         hostname: hostname(record),
         sysctls: sysctls(parts, record),
     };
-    if request.net.is_none() && request.ipc.is_none() && request.uts.is_none() {
+    let one = [&request.net, &request.ipc, &request.uts]
+        .iter()
+        .any(|file| file.is_some());
+    if !one && request.user.is_none() {
         return Ok(());
     }
     let pinned = blocking(move || namespace::pin(&request)).await;
@@ -145,6 +152,7 @@ fn make_shm(parts: &Parts, record: &PodRecord, dirs: &RecordDirs) -> Result<(), 
         size_bytes: parts.settings.shm_size,
         mode: 0o1777,
         noexec: true,
+        owner: owner(record),
     };
     mount::tmpfs(&path, options).map_err(RunPodError::Shm)
 }
@@ -192,7 +200,7 @@ async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodE
         netns: files.net.clone(),
         ipcns: files.ipc.clone(),
         utsns: files.uts.clone(),
-        userns: None,
+        userns: files.user.clone(),
         cgroup_procs: parts.cgroups.procs_files(&cgroup),
     };
     let metadata = Box::new(record.config.metadata.clone());
@@ -218,17 +226,24 @@ fn write_files(record: &PodRecord, dirs: &RecordDirs) -> Result<(), RunPodError>
             .into_owned()
     };
     let name = hostname(record).unwrap_or_else(node_name);
-    write(&dir.join("hostname"), &files::hostname(&name))?;
+    let owner = owner(record);
+    write(&dir.join("hostname"), &files::hostname(&name), owner)?;
     let resolv_conf =
         files::resolv_conf(record.config.dns.as_ref(), &node_file("/etc/resolv.conf"))?;
-    write(&dir.join("resolv.conf"), &resolv_conf)?;
+    write(&dir.join("resolv.conf"), &resolv_conf, owner)?;
     let hosts = match &record.attachment {
         Some(attachment) => files::hosts(&name, &attachment.ips),
         None if record.namespaces.net.is_none() => node_file("/etc/hosts"),
         None => files::hosts(&name, &[]),
     };
-    write(&dir.join("hosts"), &hosts)?;
+    write(&dir.join("hosts"), &hosts, owner)?;
     Ok(())
+}
+
+/// The user and group of the node that are root in the pod.
+fn owner(record: &PodRecord) -> (u32, u32) {
+    let user = record.config.security.namespaces.user.as_ref();
+    user.map_or((0, 0), UserNamespace::root)
 }
 
 /// A node may lack the file; then pods get an empty one.
@@ -236,9 +251,10 @@ fn node_file(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-fn write(path: &Path, text: &str) -> Result<(), FileError> {
-    use std::os::unix::fs::PermissionsExt;
+fn write(path: &Path, text: &str, owner: (u32, u32)) -> Result<(), FileError> {
+    use std::os::unix::fs::{PermissionsExt, chown};
     let done = std::fs::write(path, text)
+        .and_then(|()| chown(path, Some(owner.0), Some(owner.1)))
         .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)));
     done.map_err(|source| FileError {
         path: path.to_owned(),

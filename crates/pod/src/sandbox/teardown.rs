@@ -68,7 +68,7 @@ pub(crate) async fn teardown(parts: &Parts, record: &PodRecord) -> Result<(), Te
         .join("shm");
     let steps = blocking(move || {
         let mut steps = Undo::of(String::new());
-        for file in [files.pid, files.net, files.ipc, files.uts]
+        for file in [files.pid, files.net, files.ipc, files.uts, files.user]
             .into_iter()
             .flatten()
         {
