@@ -25,7 +25,7 @@ fn adjustments_are_seen_inside() -> Result {
                     "destination": "/given", "type": "bind", "source": "/tmp/given",
                     "options": ["rbind", "ro"],
                 }],
-                "rlimits": [{"type": "RLIMIT_NOFILE", "hard": "321", "soft": "123"}],
+                "rlimits": [{"type": "RLIMIT_CORE", "hard": "4096", "soft": "2048"}],
                 "hooks": {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", "touch /tmp/hooked"]}]},
                 "linux": {
                     "devices": [{"path": "/dev/given", "type": "c", "major": "1", "minor": "5",
@@ -46,10 +46,10 @@ fn adjustments_are_seen_inside() -> Result {
                 value: "no".into(),
             }];
             let id = node.launch(&pod, &pod_config, wanted).await?;
-            let script = "echo $ADDED,$GONE; cat /given/file; echo; ulimit -n; head -c 3 /dev/given | od -An -tx1; \
+            let script = "echo $ADDED,$GONE; cat /given/file; echo; ulimit -c; head -c 3 /dev/given | od -An -tx1; \
             cat /proc/1/oom_score_adj /proc/sys/net/ipv4/ip_default_ttl";
             let seen = node.output(&id, &["sh", "-c", script]).await?;
-            assert_eq!(seen, "yes,\nfrom the plugin\n123\n 00 00 00\n777\n77\n");
+            assert_eq!(seen, "yes,\nfrom the plugin\n4\n 00 00 00\n777\n77\n");
             ensure!(shares(node, "moved")? == 300, "shares");
             // The kubelet still finds what it is about: its own annotations and the container's stats.
             let status = node.container_status(&id).await?;

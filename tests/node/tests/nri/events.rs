@@ -250,6 +250,8 @@ fn installed_plugins_live_with_the_daemon() -> Result {
                 "Shutdown",
             ];
             assert_eq!(record[2..6], expected);
+            std::fs::remove_dir_all("/opt/nri")?;
+            std::fs::remove_dir_all("/etc/nri")?;
             Ok(())
         },
     )

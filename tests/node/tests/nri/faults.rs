@@ -33,6 +33,7 @@ fn a_plugin_that_refuses_fails_the_creation_and_leaves_nothing() -> Result {
             "Events": "CreateContainer,RunPodSandbox",
         });
         let refuses = Plugin::start("10", "refuses", config).await?;
+        node.settle().await?;
         let config = node.pod("p");
         let error = refused(node.run_pod(&config).await)?;
         ensure!(
@@ -131,6 +132,7 @@ fn a_plugin_that_hangs_is_let_go() -> Result {
             let config =
                 json!({"Hang": ["RunPodSandbox"], "FailRequest": true, "KeepConnected": true});
             let strict = Plugin::start("00", "strict", config).await?;
+            node.settle().await?;
             let error = refused(node.run_pod(&node.pod("q")).await)?;
             ensure!(
                 error.contains("00-strict") && error.contains("1000 ms"),

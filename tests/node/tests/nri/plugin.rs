@@ -15,20 +15,20 @@ use tokio::process::{Child, ChildStdin, Command};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A running plugin. Dropping this kills it.
-pub struct Plugin {
+pub(crate) struct Plugin {
     _process: Child,
     stdin: ChildStdin,
     log: PathBuf,
 }
 
 /// The file that a plugin notes events in.
-pub fn log_of(name: &str) -> PathBuf {
+pub(crate) fn log_of(name: &str) -> PathBuf {
     PathBuf::from(format!("/tmp/nri-{name}.log"))
 }
 
 impl Plugin {
     /// Starts a plugin `<index>-<name>` that does what `config` says, and waits until it is in.
-    pub async fn start(index: &str, name: &str, config: Value) -> Result<Self> {
+    pub(crate) async fn start(index: &str, name: &str, config: Value) -> Result<Self> {
         let plugin = Self::spawn(index, name, config, &[])?;
         plugin.wait_for("Synchronize", 1).await?;
         Ok(plugin)
@@ -39,7 +39,7 @@ impl Plugin {
         clippy::disallowed_methods,
         reason = "a plugin runs beside the test, as a service does"
     )]
-    pub fn spawn(index: &str, name: &str, mut config: Value, args: &[&str]) -> Result<Self> {
+    pub(crate) fn spawn(index: &str, name: &str, mut config: Value, args: &[&str]) -> Result<Self> {
         let log = log_of(name);
         config["Log"] = json!(log);
         let mut process = Command::new(tool("nri-plugin")?)
@@ -58,12 +58,12 @@ impl Plugin {
     }
 
     /// Everything noted, as `event pod container state`.
-    pub fn record(&self) -> Vec<String> {
+    pub(crate) fn record(&self) -> Vec<String> {
         read(&self.log)
     }
 
     /// Waits until an event was noted that many times.
-    pub async fn wait_for(&self, event: &str, times: usize) -> Result {
+    pub(crate) async fn wait_for(&self, event: &str, times: usize) -> Result {
         let what = format!("{times} × {event} in {}", self.log.display());
         until(&what, SOON, async || {
             let seen = self.record();
@@ -76,7 +76,7 @@ impl Plugin {
     }
 
     /// Has it ask for an update by itself, and returns what it is told.
-    pub async fn ask(&mut self, update: Value) -> Result<String> {
+    pub(crate) async fn ask(&mut self, update: Value) -> Result<String> {
         let times = self.answers().len() + 1;
         let line = format!("{update}\n");
         self.stdin.write_all(line.as_bytes()).await?;
@@ -92,7 +92,7 @@ impl Plugin {
 }
 
 /// The lines of a plugin's log.
-pub fn read(log: &std::path::Path) -> Vec<String> {
+pub(crate) fn read(log: &std::path::Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     text.lines()
         .map(|line| {
