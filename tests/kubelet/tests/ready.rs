@@ -31,13 +31,15 @@ async fn pods_become_ready(node: &mut Node, kubelet: &mut Kubelet) -> Result {
         family().await?,
         told().await?,
         shared().await?,
+        mapped().await?,
     ] {
         kubelet.place(&manifest)?;
     }
     check_web(node, kubelet, &kubelet.ready("web").await?).await?;
     check_family(node, kubelet, &kubelet.ready("family").await?).await?;
     check_told(kubelet, &kubelet.ready("told").await?).await?;
-    check_shared(kubelet, &kubelet.ready("shared").await?).await
+    check_shared(kubelet, &kubelet.ready("shared").await?).await?;
+    check_mapped(node, &kubelet.ready("mapped").await?).await
 }
 
 /// A web server with both probes, a port of the node and limits.
@@ -180,5 +182,36 @@ async fn check_shared(kubelet: &Kubelet, pod: &Pod) -> Result {
     let run = "/run/default/shared-pinpod-test/looker?cmd=cat%20/proc/1/comm";
     let first = kubelet.post(run).await?;
     assert_eq!(first, "pinpod-init\n", "{}", pod.status());
+    Ok(())
+}
+
+/// A pod with a user namespace: root in it is nobody in particular outside.
+async fn mapped() -> Result<Manifest> {
+    let script = format!("echo mine >/shared/file; {FOREVER}");
+    let mut root = shell("root", &busybox().await?, &script);
+    root["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
+    Ok(Manifest::new("mapped", json!([root]))
+        .with("hostUsers", json!(false))
+        .with("volumes", json!([{"name": "shared", "emptyDir": {}}])))
+}
+
+async fn check_mapped(node: &Node, pod: &Pod) -> Result {
+    let id = pod.container_id("root")?;
+    let map = node
+        .crictl(&["exec", "-s", &id, "cat", "/proc/self/uid_map"])
+        .await?;
+    let numbers: Vec<u64> = map
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    ensure!(
+        matches!(numbers[..], [0, outside, 65_536] if outside >= 65_536),
+        "{map}"
+    );
+    // What it writes into a volume is its own, and root's on the node.
+    let owner = node
+        .crictl(&["exec", "-s", &id, "stat", "-c", "%u", "/shared/file"])
+        .await?;
+    assert_eq!(owner, "0");
     Ok(())
 }
