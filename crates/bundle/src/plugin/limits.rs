@@ -55,7 +55,7 @@ pub fn to_limits(limits: &api::LinuxResources) -> Asked {
     };
     let int = |value: &Option<api::OptionalInt64>| value.as_ref().map_or(0, |it| it.value);
     let cpu = limits.cpu.clone().unwrap_or_default();
-    let memory = limits.memory.clone().unwrap_or_default();
+    let memory = limits.memory.unwrap_or_default();
     let pages = limits.hugepage_limits.iter();
     Asked {
         cpu_period: uint(&cpu.period),

@@ -18,8 +18,12 @@ impl Driver {
         let slot = &mut self.slots[index];
         let is_removing = matches!(slot.work, Work::Removing(_));
         slot.untold = self.parts.plugins.possible() && !is_removing;
-        let is_stopping = matches!(slot.work, Work::Stopping { .. });
-        if !is_stopping && !(slot.untold && matches!(slot.work, Work::Idle)) {
+        let is_free = match slot.work {
+            Work::Stopping { .. } => true,
+            Work::Idle => slot.untold,
+            _ => false,
+        };
+        if !is_free {
             return;
         }
         let waiters = match std::mem::replace(&mut slot.work, Work::Idle) {

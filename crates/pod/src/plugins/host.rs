@@ -84,9 +84,7 @@ async fn update_all(
 ) -> Vec<ContainerUpdate> {
     let done = updates.into_iter().map(|update| async move {
         let limits = update.linux.as_ref().and_then(|it| it.resources.clone());
-        let Some(limits) = limits else {
-            return None;
-        };
+        let limits = limits?;
         let result = tokio::time::timeout(limit, update_one(link, &update.container_id, limits));
         match result.await {
             Ok(Ok(())) => None,

@@ -71,6 +71,7 @@ impl KnownPod {
             ("ipc", &files.ipc),
             ("uts", &files.uts),
             ("pid", &files.pid),
+            ("user", &files.user),
         ];
         api::PodSandbox {
             id: self.id.to_string(),
