@@ -188,9 +188,9 @@ fn its_network_and_sysctls() -> Result {
             assert_eq!(sh(node, &nodes, &get).await?, "pinpod\n");
             // The node counts the groups of the pod by its own numbers.
             let network = format!("--net=/run/netns/pinpod-{server}");
-            let range = ["cat", "/proc/sys/net/ipv4/ping_group_range"];
-            let range = pinpod_testkit::run("nsenter", &[&[network.as_str()], &range[..]].concat());
-            assert_eq!(range.await?, "600000\t665535\n");
+            let file = "/proc/sys/net/ipv4/ping_group_range";
+            let range = pinpod_testkit::run("nsenter", &[&network, "cat", file]).await?;
+            assert_eq!(range, "600000\t665535\n");
             // nginx writes to /dev/stdout by its name.
             let log = std::fs::read_to_string(node.log_path(&config, "web"))?;
             ensure!(log.contains("GET / HTTP/1.1"), "{log}");
