@@ -13,6 +13,7 @@ pub(crate) const RANKS: &[(&str, u32)] = &[
     ("pinpod-command", 1),
     ("pinpod-pod-init", 2),
     ("pinpod-cgroup", 2),
+    ("pinpod-systemd", 2),
     ("pinpod-record", 2),
     ("pinpod-oci-runtime", 3),
     ("pinpod-registry", 3),

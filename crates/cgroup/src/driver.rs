@@ -120,6 +120,25 @@ pub fn cgroup_of(driver: CgroupDriver, path: &str) -> Result<CgroupPath, CgroupP
     }
 }
 
+/// The slice of a pod, as systemd names it; None with cgroupfs.
+#[must_use]
+pub fn pod_slice(driver: CgroupDriver, parent: &str) -> Option<&str> {
+    match driver {
+        CgroupDriver::Systemd => Some(slice(parent)),
+        CgroupDriver::Cgroupfs => None,
+    }
+}
+
+/// Last part of the cgroup of a pod's PID 1; with systemd, the name of its scope.
+#[must_use]
+pub fn init_name(driver: CgroupDriver, pod: &str) -> String {
+    let suffix = match driver {
+        CgroupDriver::Systemd => ".scope",
+        CgroupDriver::Cgroupfs => "",
+    };
+    format!("{PREFIX}-init-{pod}{suffix}")
+}
+
 /// The slice that a `cgroup_parent` names.
 fn slice(parent: &str) -> &str {
     match parent.trim_end_matches('/').rsplit('/').next() {
@@ -239,5 +258,10 @@ mod tests {
         }
         assert!(cgroup_of(Systemd, "/a/b").is_err());
         assert!(container_cgroup(Cgroupfs, "/a", "7/8").is_err());
+        assert_eq!(init_name(Cgroupfs, "7"), "pinpod-init-7");
+        assert_eq!(init_name(Systemd, "7"), "pinpod-init-7.scope");
+        assert_eq!(pod_slice(Systemd, "/a.slice/a-b.slice"), Some("a-b.slice"));
+        assert_eq!(pod_slice(Systemd, ""), Some("system.slice"));
+        assert_eq!(pod_slice(Cgroupfs, "/a"), None);
     }
 }

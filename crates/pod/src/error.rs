@@ -134,6 +134,9 @@ pub enum RunPodError {
         #[source]
         source: Box<pinpod_network::AttachError>,
     },
+    /// The scope of PID 1 of the shared PID namespace.
+    #[error("cannot have a scope for pinpod-init")]
+    Scope(#[source] pinpod_systemd::SystemdError),
     /// PID 1 of the shared PID namespace.
     #[error("cannot start pinpod-init for pod sandbox {metadata}")]
     Init {
@@ -176,6 +179,7 @@ impl Classify for RunPodError {
             Self::Plugin { source, .. } => source.class(),
             Self::Pin { .. }
             | Self::Shm(_)
+            | Self::Scope(_)
             | Self::Init { .. }
             | Self::Cgroup(_)
             | Self::Identifier(_) => ErrorClass::Internal,

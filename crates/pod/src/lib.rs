@@ -24,6 +24,7 @@ mod policy;
 mod record;
 mod recover;
 mod sandbox;
+mod scope;
 mod settings;
 mod snapshot;
 mod watch_process;

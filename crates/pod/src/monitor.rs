@@ -2,22 +2,26 @@
 //! to by one task that tells the driver.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pinpod_kernel::process::{self, ProcessIdentity};
+use pinpod_model::PodId;
 use pinpod_monitor_api::{Client, ClientError, Hello, SOCKET_NAME, Subscription, spawn_monitor};
 use tokio::sync::mpsc;
 
 use crate::driver::{Chain, Event, Message};
 use crate::error::MonitorError;
+use crate::scope;
+use crate::settings::Parts;
 
 /// The way to a pod's monitor, if it has one.
 #[derive(Debug)]
 pub(crate) struct MonitorLink {
-    binary: PathBuf,
     pod_dir: PathBuf,
     /// Root of the pod's user namespace.
     root: Option<(u32, u32)>,
+    pod: PodId,
+    parts: Arc<Parts>,
     outbox: mpsc::UnboundedSender<Message>,
     /// Held while a monitor is started, so that a pod never gets two.
     client: tokio::sync::Mutex<Option<Client>>,
@@ -26,14 +30,16 @@ pub(crate) struct MonitorLink {
 
 impl MonitorLink {
     pub(crate) fn new(
-        binary: PathBuf,
+        parts: Arc<Parts>,
         pod_dir: PathBuf,
         root: Option<(u32, u32)>,
+        pod: PodId,
         outbox: mpsc::UnboundedSender<Message>,
     ) -> Self {
         Self {
-            binary,
             pod_dir,
+            pod,
+            parts,
             root,
             outbox,
             client: tokio::sync::Mutex::new(None),
@@ -55,8 +61,24 @@ impl MonitorLink {
             }
             *slot = None;
         }
-        spawn_monitor(&self.binary, &self.pod_dir, self.root).await?;
+        let binary = &self.parts.settings.monitor_binary;
+        let hello = spawn_monitor(binary, &self.pod_dir, self.root).await?;
+        self.give_scope(hello).await;
         self.open(&mut slot).await
+    }
+
+    /// A monitor that stays in the daemon's own cgroup works as well; systemd then complains of it
+    /// whenever the service starts again.
+    async fn give_scope(&self, hello: Hello) {
+        let Ok(pid) = u32::try_from(hello.pid) else {
+            return;
+        };
+        let Some(scope) = scope::of_monitor(&self.parts.settings, &self.pod, pid) else {
+            return;
+        };
+        if let Err(error) = pinpod_systemd::start_scope(&scope).await {
+            tracing::warn!(pod = %self.pod, error = %Chain(&error), "a monitor has no scope");
+        }
     }
 
     /// The monitor that is there already, as after a restart of the daemon.

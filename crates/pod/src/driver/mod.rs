@@ -163,8 +163,9 @@ impl Driver {
             .collect();
         let (outbox, inbox) = mpsc::unbounded_channel();
         let monitor = Arc::new(MonitorLink::new(
-            parts.settings.monitor_binary.clone(),
+            Arc::clone(&parts),
             dirs.pod(&record.id),
+            record.id.clone(),
             config
                 .security
                 .namespaces

@@ -11,12 +11,13 @@ use pinpod_cgroup::CgroupPath;
 use pinpod_kernel::mount::{self, TmpfsOptions};
 use pinpod_kernel::namespace::{self, NamespaceKind, PinRequest, UserPin};
 use pinpod_kernel::spawn::{PodInitRequest, spawn_pod_init};
-use pinpod_model::UserNamespace;
+use pinpod_model::{CgroupDriver, UserNamespace};
 use pinpod_network::AttachRequest;
 
 use super::{hostname, teardown};
 use crate::error::{FileError, RunPodError, TeardownError};
 use crate::record::{PodPhase, PodRecord, RecordDirs};
+use crate::scope;
 use crate::settings::Parts;
 
 /// How soon an undo that failed is tried again, and how seldom in the end.
@@ -185,7 +186,8 @@ pub(super) fn init_cgroup(parts: &Parts, record: &PodRecord) -> Option<CgroupPat
     record.namespaces.pid.as_ref()?;
     let driver = parts.settings.cgroup_driver;
     let parent = pinpod_cgroup::driver::pod_cgroup(driver, &record.config.cgroup_parent).ok()?;
-    parent.child(&format!("pinpod-init-{}", record.id)).ok()
+    let name = pinpod_cgroup::driver::init_name(driver, record.id.as_str());
+    parent.child(&name).ok()
 }
 
 async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodError> {
@@ -193,7 +195,10 @@ async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodE
     else {
         return Ok(());
     };
-    parts.cgroups.create(&cgroup).map_err(RunPodError::Cgroup)?;
+    let by_systemd = parts.settings.cgroup_driver == CgroupDriver::Systemd;
+    if !by_systemd {
+        parts.cgroups.create(&cgroup).map_err(RunPodError::Cgroup)?;
+    }
     let files = &record.namespaces;
     let request = PodInitRequest {
         binary: parts.settings.init_binary.clone(),
@@ -201,7 +206,12 @@ async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodE
         ipcns: files.ipc.clone(),
         utsns: files.uts.clone(),
         userns: files.user.clone(),
-        cgroup_procs: parts.cgroups.procs_files(&cgroup),
+        // A scope of systemd is made of processes that are there.
+        cgroup_procs: if by_systemd {
+            Vec::new()
+        } else {
+            parts.cgroups.procs_files(&cgroup)
+        },
     };
     let metadata = Box::new(record.config.metadata.clone());
     let init = blocking(move || spawn_pod_init(&request)).await;
@@ -210,6 +220,13 @@ async fn start_init(parts: &Parts, record: &mut PodRecord) -> Result<(), RunPodE
         Err(source) => return Err(RunPodError::Init { metadata, source }),
     };
     record.init = Some(identity);
+    if let Some(scope) = scope::of_init(&parts.settings, record, identity.pid) {
+        // Until then no cgroup tells that the process is the pod's.
+        RecordDirs::new(parts.settings.runroot()).write_pod(record)?;
+        pinpod_systemd::start_scope(&scope)
+            .await
+            .map_err(RunPodError::Scope)?;
+    }
     let pinned = blocking(move || namespace::pin_process(&identity, NamespaceKind::Pid, &target));
     pinned
         .await
