@@ -14,6 +14,7 @@ use crate::connection::Mode;
 use crate::exit;
 use crate::log_file::LogFile;
 use crate::monitor::Monitor;
+use crate::oom::OomCounter;
 use crate::process::{Init, Process, Role, Stage};
 use crate::request::Refused;
 use crate::runtime::{Born, Console, Files, Run, spawn};
@@ -68,11 +69,9 @@ impl Monitor {
         else {
             return;
         };
-        init.oom_before = init
-            .oom
-            .as_ref()
-            .and_then(exit::oom_count)
-            .unwrap_or_default();
+        if let Some(oom) = &mut init.oom {
+            oom.begin(&self.poller, id);
+        }
         let waiters = std::mem::take(&mut init.waiters);
         self.answer(&waiters, &created(born));
     }
@@ -82,10 +81,10 @@ impl Monitor {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        let (Role::Init(init), Stage::Alive(born)) = (&process.role, &process.stage) else {
+        let (Role::Init(init), Stage::Alive(born)) = (&mut process.role, &process.stage) else {
             return;
         };
-        let oom = init.oom.as_ref().map(|file| (file, init.oom_before));
+        let oom = init.oom.as_mut().is_some_and(OomCounter::end);
         let exit = exit::from_status(status, oom);
         if let Err(error) = exit::write_file(&init.exit_file, &exit) {
             complain(&format!(
@@ -244,8 +243,7 @@ fn prepare(request: CreateContainer, root: Option<Root>) -> io::Result<Process> 
         log,
         stdin_once: request.stdin_once,
         exit_file: request.exit_file,
-        oom: request.oom,
-        oom_before: 0,
+        oom: request.oom.map(OomCounter::new),
         waiters: Vec::new(),
     };
     Ok(Process {

@@ -194,7 +194,7 @@ impl Monitor {
         else {
             return;
         };
-        let code = exit::from_status(status, None).exit_code;
+        let code = exit::from_status(status, false).exit_code;
         let Some(number) = exec.connection else {
             return;
         };

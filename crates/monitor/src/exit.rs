@@ -4,15 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use pinpod_monitor_api::{Exit, OomFile};
+use pinpod_monitor_api::Exit;
 use rustix::process::WaitStatus;
 
 use crate::timestamp;
 
 const SIGKILL: i32 = 9;
 
-/// The exit as of now.
-pub(crate) fn from_status(status: WaitStatus, oom: Option<(&OomFile, u64)>) -> Exit {
+/// The exit as of now. `oom` says that the kernel has ended a process of the container for want of
+/// memory.
+pub(crate) fn from_status(status: WaitStatus, oom: bool) -> Exit {
     let signal = status.terminating_signal();
     let exit_code = match signal {
         Some(signal) => 128 + signal,
@@ -20,24 +21,12 @@ pub(crate) fn from_status(status: WaitStatus, oom: Option<(&OomFile, u64)>) -> E
     };
     // A shell whose child the kernel killed exits with 137 by itself.
     let killed = exit_code == 128 + SIGKILL;
-    let oom_killed =
-        killed && oom.is_some_and(|(file, before)| oom_count(file).is_some_and(|now| now > before));
     Exit {
         exit_code,
         signal,
         finished_at_ns: timestamp::now_ns(),
-        oom_killed,
+        oom_killed: killed && oom,
     }
-}
-
-/// How often the kernel has killed for want of memory; `None` when the file is not there.
-pub(crate) fn oom_count(file: &OomFile) -> Option<u64> {
-    count_of(&fs::read_to_string(&file.path).ok()?, &file.key)
-}
-
-fn count_of(text: &str, key: &str) -> Option<u64> {
-    let mut lines = text.lines().map(str::split_whitespace);
-    lines.find_map(|mut words| (words.next()? == key).then(|| words.next()?.parse().ok())?)
 }
 
 /// Writes the exit file: whole, or not at all.
@@ -52,16 +41,6 @@ pub(crate) fn write_file(path: &Path, exit: &Exit) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counters() {
-        let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
-        let v2 = "low 0\nhigh 0\nmax 5\noom 1\noom_kill 1\noom_group_kill 0\n";
-        assert_eq!(count_of(v1, "oom_kill"), Some(2));
-        assert_eq!(count_of(v2, "oom_kill"), Some(1));
-        assert_eq!(count_of(v2, "none"), None);
-        assert_eq!(count_of("oom_kill", "oom_kill"), None);
-    }
 
     #[test]
     fn the_file_is_the_exit() {

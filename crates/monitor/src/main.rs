@@ -23,6 +23,7 @@ mod kill;
 mod log;
 mod log_file;
 mod monitor;
+mod oom;
 mod poller;
 mod process;
 mod request;

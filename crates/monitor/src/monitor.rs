@@ -13,6 +13,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
 
 use crate::complain;
 use crate::connection::{Connection, Mode};
+use crate::oom::OomCounter;
 use crate::poller::{Channel, Poller, Token, Watch};
 use crate::process::{Process, Role, Stage};
 use crate::stdio::Root;
@@ -34,7 +35,7 @@ pub(crate) struct Monitor {
     pub(crate) root: Option<Root>,
     listener: UnixListener,
     signals: SignalFd,
-    poller: Poller,
+    pub(crate) poller: Poller,
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) connections: BTreeMap<u32, Connection>,
     /// Children that ended while a runtime was about to name its process: it may be one of them.
@@ -118,6 +119,11 @@ impl Monitor {
                     connection.receive(&mut self.buffer);
                 }
                 connection.hung_up |= flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            }
+            Token::Oom(id) => {
+                if let Some(oom) = self.oom_counter(id) {
+                    oom.changed();
+                }
             }
             Token::Stream(id, channel) => {
                 let writable = flags.contains(EventFlags::OUT) || channel == Channel::Stdin;
@@ -243,11 +249,22 @@ impl Monitor {
 
     /// A process has ended: first its output, then its end.
     fn process_ended(&mut self, id: u32, status: WaitStatus) {
+        // Before anything else: the counter goes with the cgroup.
+        if let Some(oom) = self.oom_counter(id) {
+            oom.look();
+        }
         self.drain(id);
         match self.processes.get(&id).map(|process| &process.role) {
             Some(Role::Init(_)) => self.container_exited(id, status),
             Some(Role::Exec(_)) => self.exec_exited(id, status),
             None => {}
+        }
+    }
+
+    fn oom_counter(&mut self, id: u32) -> Option<&mut OomCounter> {
+        match &mut self.processes.get_mut(&id)?.role {
+            Role::Init(init) => init.oom.as_mut(),
+            Role::Exec(_) => None,
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum Token {
     Connection(u32),
     /// A stream of a process by its number.
     Stream(u32, Channel),
+    /// The counter of processes of a container that were ended for want of memory.
+    Oom(u32),
 }
 
 impl Token {
@@ -42,6 +44,7 @@ impl Token {
             Self::Stream(id, Channel::Stdin) => (id, 3),
             Self::Stream(id, Channel::Stdout) => (id, 4),
             Self::Stream(id, Channel::Stderr) => (id, 5),
+            Self::Oom(id) => (id, 6),
         };
         EventData::new_u64(u64::from(id) << 8 | code)
     }
@@ -55,6 +58,7 @@ impl Token {
             3 => Self::Stream(id, Channel::Stdin),
             4 => Self::Stream(id, Channel::Stdout),
             5 => Self::Stream(id, Channel::Stderr),
+            6 => Self::Oom(id),
             _ => return None,
         })
     }
@@ -131,6 +135,7 @@ mod tests {
             Token::Stream(u32::MAX, Channel::Stdin),
             Token::Stream(1, Channel::Stdout),
             Token::Stream(0, Channel::Stderr),
+            Token::Oom(3),
         ] {
             assert_eq!(Token::from_data(token.to_data()), Some(token));
         }

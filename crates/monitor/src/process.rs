@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use pinpod_model::ContainerId;
-use pinpod_monitor_api::{Exit, OomFile};
+use pinpod_monitor_api::Exit;
 
 use crate::log_file::LogFile;
+use crate::oom::OomCounter;
 use crate::runtime::{Born, Starting};
 use crate::stdio::Stdio;
 
@@ -47,9 +48,7 @@ pub(crate) struct Init {
     pub(crate) log: LogFile,
     pub(crate) stdin_once: bool,
     pub(crate) exit_file: PathBuf,
-    pub(crate) oom: Option<OomFile>,
-    /// The counter when the container was created.
-    pub(crate) oom_before: u64,
+    pub(crate) oom: Option<OomCounter>,
     /// Connections that wait for the creation.
     pub(crate) waiters: Vec<u32>,
 }
