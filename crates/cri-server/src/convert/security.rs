@@ -35,7 +35,7 @@ pub(super) fn pod_security(
             "seccomp_profile_path",
             &seccomp_path,
         )?,
-        apparmor: profile("apparmor", proto.apparmor, "apparmor", "")?,
+        apparmor: apparmor(proto.apparmor, "apparmor", "")?,
     })
 }
 
@@ -77,15 +77,26 @@ pub(super) fn container_security(
             "seccomp_profile_path",
             &seccomp_path,
         )?,
-        apparmor: profile(
-            "apparmor",
-            proto.apparmor,
-            "apparmor_profile",
-            &apparmor_name,
-        )?,
+        apparmor: apparmor(proto.apparmor, "apparmor_profile", &apparmor_name)?,
         masked_paths: paths("masked_paths", proto.masked_paths)?,
         readonly_paths: paths("readonly_paths", proto.readonly_paths)?,
     })
+}
+
+/// Some clients write the newer field's name as the older text was.
+fn apparmor(
+    proto: Option<cri::SecurityProfile>,
+    old_field: &str,
+    old: &str,
+) -> Result<Option<ProfileSource>, ConvertError> {
+    let source = profile("apparmor", proto, old_field, old)?;
+    Ok(source.map(|source| match source {
+        ProfileSource::Localhost(name) => {
+            let bare = name.strip_prefix("localhost/").map(str::to_owned);
+            ProfileSource::Localhost(bare.unwrap_or(name))
+        }
+        source @ (ProfileSource::RuntimeDefault | ProfileSource::Unconfined) => source,
+    }))
 }
 
 /// Namespaces of a pod, where there is no container yet that could be a target.

@@ -199,6 +199,19 @@ fn profiles_in_the_newer_and_the_older_form() {
 }
 
 #[test]
+fn an_apparmor_profile_is_named_with_and_without_prefix() {
+    for name in ["mine", "localhost/mine"] {
+        let proto = cri::SecurityProfile {
+            profile_type: 2,
+            localhost_ref: name.into(),
+        };
+        let found = apparmor(Some(proto), "old", "").unwrap();
+        assert_eq!(found, Some(ProfileSource::Localhost("mine".into())));
+    }
+    assert_eq!(apparmor(None, "old", "").unwrap(), None);
+}
+
+#[test]
 fn masked_paths_are_absolute() {
     let proto = cri::LinuxContainerSecurityContext {
         masked_paths: vec!["/proc/kcore".into(), "proc".into()],
