@@ -82,6 +82,9 @@ pub enum SpecError {
     /// A named AppArmor profile on a node without AppArmor.
     #[error("AppArmor profile {0:?} cannot be used: AppArmor is off on this node")]
     AppArmorOff(String),
+    /// An AppArmor profile that the kernel has not got.
+    #[error("AppArmor profile {0:?} is not loaded on this node")]
+    AppArmorNotLoaded(String),
     /// A seccomp profile file that nobody read.
     #[error("seccomp profile {0:?} was not loaded")]
     SeccompNotLoaded(String),
@@ -101,6 +104,7 @@ impl Classify for SpecError {
         match self {
             Self::MissingCapability(_)
             | Self::AppArmorOff(_)
+            | Self::AppArmorNotLoaded(_)
             | Self::SeccompOff
             | Self::UnifiedNeedsV2(_)
             | Self::HugepageSize(_)

@@ -1,6 +1,7 @@
 //! What a spec needs to know of the node: the only part of this crate, with [`crate::user`], that
 //! reads anything.
 
+mod apparmor;
 mod devices;
 mod kept;
 mod propagation;
@@ -13,6 +14,7 @@ use oci_spec::runtime::Capability;
 use crate::capabilities::from_mask;
 use crate::input::{CgroupMode, NodeFacts};
 
+pub use apparmor::{apparmor_profile_loaded, check_apparmor};
 pub use devices::{DeviceError, DeviceKind, Devices, HostDevice, container_devices};
 pub use kept::kept_options;
 pub use propagation::{check_propagation, create_missing_sources};

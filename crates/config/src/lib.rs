@@ -18,7 +18,9 @@ mod whole;
 
 pub use error::ConfigError;
 pub use load::{DEFAULT_DIR, DEFAULT_FILE, Files, Overrides};
-pub use sections::{Api, Config, Image, Network, Nri, Runtime, RuntimeHandler, Runtimes};
+pub use sections::{
+    Api, Config, DEFAULT_APPARMOR_PROFILE, Image, Network, Nri, Runtime, RuntimeHandler, Runtimes,
+};
 pub use value::{
     Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, TlsVersion,
     Ulimit, ValueError,

@@ -24,6 +24,9 @@ fn paths(values: &[&str]) -> Vec<PathBuf> {
     values.iter().map(PathBuf::from).collect()
 }
 
+/// The AppArmor profile that pinpod carries.
+pub const DEFAULT_APPARMOR_PROFILE: &str = "pinpod-default";
+
 section! {
     /// The whole configuration; table `[pinpod]`.
     pub struct Config, file ConfigFile;
@@ -146,8 +149,9 @@ section! {
     /// the one that pinpod carries.
     seccomp_profile: PathBuf = PathBuf::new(), check::absolute_or_empty;
 
-    /// AppArmor profile for RuntimeDefault, which must be loaded already. Empty means none.
-    apparmor_profile: String = String::new(), check::any;
+    /// AppArmor profile for RuntimeDefault. "pinpod-default" is the one that pinpod carries and
+    /// loads; another one must be loaded already. Empty means none.
+    apparmor_profile: String = DEFAULT_APPARMOR_PROFILE.to_owned(), check::any;
 
     /// Devices that a pod may ask for with the annotation io.kubernetes.cri-o.Devices, as paths
     /// on the node.

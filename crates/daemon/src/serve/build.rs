@@ -61,6 +61,9 @@ pub(super) struct Services {
 /// If a part cannot be built: the text names it.
 pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
     let node = pinpod_bundle::host::node_facts().context("cannot read what this node can do")?;
+    let mut config = config.clone();
+    super::apparmor::load(&mut config, &node).await;
+    let config = &config;
     tell_lacks(config, &node);
     let handlers = handlers(config, &node).await;
     let report = report(config, &node, &handlers)?;
@@ -275,7 +278,9 @@ fn report(config: &Config, node: &NodeFacts, handlers: &[Handler]) -> anyhow::Re
 /// What this node has not, and what follows. `pinpod check` tells more.
 fn lacks(config: &Config, node: &NodeFacts) -> Vec<(&'static str, &'static str)> {
     let resource = oci_spec::runtime::Capability::SysResource;
-    let apparmor = !config.runtime.apparmor_profile.is_empty() && !node.apparmor;
+    let profile = &config.runtime.apparmor_profile;
+    let own = profile.is_empty() || profile == pinpod_config::DEFAULT_APPARMOR_PROFILE;
+    let apparmor = !own && !node.apparmor;
     [
         (
             !node.capabilities.contains(&resource),

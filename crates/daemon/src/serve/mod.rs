@@ -1,5 +1,6 @@
 //! `pinpod serve`: configuration → parts → socket → serve → drain.
 
+mod apparmor;
 mod build;
 mod connection;
 mod lock;

@@ -83,6 +83,7 @@ async fn steps(
     };
     let mut spec = build_spec(context, handler, record, prepared)?;
     ask_plugins(context, record, &bundle, &mut spec).await?;
+    host::check_apparmor(&spec)?;
     write_spec(&bundle, &spec)?;
     context.dirs.write_container(record)?;
     let process = run_create(context, handler, record, &bundle).await?;
