@@ -32,8 +32,8 @@ impl MonitorLink {
     pub(crate) fn new(
         parts: Arc<Parts>,
         pod_dir: PathBuf,
-        root: Option<(u32, u32)>,
         pod: PodId,
+        root: Option<(u32, u32)>,
         outbox: mpsc::UnboundedSender<Message>,
     ) -> Self {
         Self {
