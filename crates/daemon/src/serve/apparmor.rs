@@ -35,7 +35,7 @@ pub(super) async fn load(config: &mut Config, node: &NodeFacts) {
 
 async fn parse() -> Result<(), String> {
     let output = Command::new(PARSER)
-        .args(["--replace", "--skip-read-cache", "--skip-write-cache"])
+        .args(["--replace", "--skip-cache"])
         .stdin_bytes(PROFILE)
         .run(DEADLINE)
         .await
