@@ -59,7 +59,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
                 config.runtime.log_format,
                 std::io::stderr,
             );
-            serve::run(&config).await?;
+            serve::run(&config, || cli.options.load()).await?;
         }
         Command::Config { .. } => say(config.to_toml()?.trim_end()),
         Command::Check { json } => return check::run(&config, json).await,

@@ -35,7 +35,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     root: PathBuf,
-    pinned: Vec<String>,
+    pinned: Mutex<Vec<String>>,
     state: Mutex<State>,
 }
 
@@ -69,7 +69,7 @@ impl Catalog {
     ) -> Result<Self, OpenError> {
         let catalog = Self {
             root: root.to_owned(),
-            pinned,
+            pinned: Mutex::new(pinned),
             state: Mutex::default(),
         };
         for dir in [catalog.images_dir(), catalog.blobs_dir()] {
@@ -123,7 +123,8 @@ impl Catalog {
     }
 
     fn image(&self, record: &ImageRecord, config: ImageConfig) -> Image {
-        let names = record.repo_tags.iter().chain(&record.repo_digests);
+        let mut names = record.repo_tags.iter().chain(&record.repo_digests);
+        let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
         Image {
             id: record.id.clone(),
             repo_tags: record.repo_tags.clone(),
@@ -131,10 +132,22 @@ impl Catalog {
             size: record.size,
             user: ImageUser::from_config(&config.config.user),
             config,
-            pinned: names.into_iter().any(|name| is_pinned(&self.pinned, name)),
+            pinned: names.any(|name| is_pinned(&pinned, name)),
             layers: record.layers.clone(),
             pulled_at: record.pulled_at(),
             annotations: record.annotations.clone(),
+        }
+    }
+
+    /// From now on these references are pinned, and no others.
+    pub(crate) fn set_pinned(&self, pinned: Vec<String>) {
+        *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = pinned;
+        for entry in self.state().images.values_mut() {
+            let image = self.image(&entry.record, entry.image.config.clone());
+            if image != *entry.image {
+                tracing::info!(image = %image.id, pinned = image.pinned, "pinned as configured now");
+                entry.image = Arc::new(image);
+            }
         }
     }
 

@@ -152,6 +152,11 @@ impl Images {
         shared.jobs.join(key, work).await
     }
 
+    /// Pins the images of these references, as [`ImagesConfig::pinned`] has them, and no others.
+    pub fn set_pinned(&self, pinned: Vec<String>) {
+        self.shared.catalog.set_pinned(pinned);
+    }
+
     /// Every image, in no order.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Image>> {
@@ -298,6 +303,13 @@ impl Images {
     pub fn rootfs_containers(&self) -> Vec<ContainerId> {
         let known = self.shared.store.rootfs_images();
         known.into_iter().map(|(container, _)| container).collect()
+    }
+
+    /// The directory on disk of a container that has a root file system here. `upper` in it has the
+    /// container's changes; what others put beside it goes with the root file system.
+    #[must_use]
+    pub fn container_dir(&self, container: &ContainerId) -> PathBuf {
+        self.shared.store.container_dir(container)
     }
 
     /// Bytes and inodes of a container's own changes. Walks them.

@@ -382,6 +382,13 @@ impl LayerStore {
         Ok(usage)
     }
 
+    /// The directory on disk of a container that has a root file system here. `upper` in it has the
+    /// container's changes; what others put beside it goes with the root file system.
+    #[must_use]
+    pub fn container_dir(&self, container: &ContainerId) -> PathBuf {
+        self.rootfs_dir(container)
+    }
+
     fn rootfs_dir(&self, container: &ContainerId) -> PathBuf {
         self.shared.root.join("containers").join(container.as_str())
     }

@@ -263,6 +263,25 @@ impl Node {
         Ok(())
     }
 
+    /// Has the daemon read its configuration again (SIGHUP).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn reload(&self) -> Result {
+        let daemon = self.daemon.as_ref().and_then(Child::id);
+        let pid = daemon.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        kill_process(pid.context("the daemon does not run")?, Signal::HUP)?;
+        Ok(())
+    }
+
+    /// What the daemons of this node have logged.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn log() -> Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(LOG)?).into_owned())
+    }
+
     /// Starts the daemon again; one that runs is asked to end first.
     ///
     /// # Errors

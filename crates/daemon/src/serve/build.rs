@@ -49,6 +49,8 @@ pub(super) struct Services {
     pub(super) router: Router<Stack<DeadlineLayer, Identity>>,
     /// The server of their streams.
     pub(super) streaming: pinpod_streaming::Server,
+    /// The image store, which follows a changed configuration.
+    pub(super) images: Images,
     /// What their clients follow until it is ended.
     pub(super) events: Events,
     /// The NRI plugins, if any could join.
@@ -114,9 +116,12 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
         .layer(DeadlineLayer)
         .add_service(runtime)
         .add_service(image)
-        .add_service(AdminServer::new(Admin { images }));
+        .add_service(AdminServer::new(Admin {
+            images: images.clone(),
+        }));
     Ok(Services {
         router,
+        images,
         streaming,
         events,
         nri,

@@ -13,7 +13,7 @@ mod user_namespaces;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pinpod_config::Config;
+use pinpod_config::{Config, ConfigError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,16 +25,21 @@ use connection::Incoming;
 /// start: creation is a job with a record.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. At SIGHUP the configuration is read again with `load`; one that
+/// is wrong changes nothing.
 ///
 /// # Errors
 /// If the daemon cannot start.
-pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    config: &Config,
+    load: impl Fn() -> Result<Config, ConfigError>,
+) -> anyhow::Result<()> {
     match pinpod_command::raise_open_files() {
         Ok(limit) => tracing::debug!(?limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
     let mut end = EndSignal::new()?;
+    let mut changed = signal(SignalKind::hangup()).context("SIGHUP")?;
     let server = tokio::select! {
         server = Server::start(config) => server?,
         () = end.wait() => return Ok(()),
@@ -45,7 +50,18 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    end.wait().await;
+    loop {
+        tokio::select! {
+            () = end.wait() => break,
+            _ = changed.recv() => match load() {
+                Ok(config) => server.follow(config),
+                Err(error) => {
+                    let error = crate::chain(&error);
+                    tracing::error!(error, "the configuration is wrong and changes nothing");
+                }
+            },
+        }
+    }
     notify::notify(notify::STOPPING);
     tracing::info!("ending; containers run on");
     server.stop().await
@@ -84,6 +100,7 @@ impl EndSignal {
 pub(crate) struct Server {
     end: oneshot::Sender<()>,
     streaming: pinpod_streaming::Server,
+    images: pinpod_image::Images,
     events: pinpod_pod::Events,
     nri: Option<pinpod_nri::Running>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -103,6 +120,7 @@ impl Server {
         let build::Services {
             router,
             streaming,
+            images,
             events,
             nri,
         } = build::services(config).await?;
@@ -114,12 +132,19 @@ impl Server {
         Ok(Self {
             end,
             streaming,
+            images,
             events,
             nri,
             task: tokio::spawn(serving),
             _socket: socket,
             _lock: lock,
         })
+    }
+
+    /// Takes over what may change while the daemon runs: `pinned_images`.
+    fn follow(&self, config: Config) {
+        self.images.set_pinned(config.image.pinned_images);
+        tracing::info!("configuration read again; what else has changed in it needs a restart");
     }
 
     /// Takes no new requests, and gives those under way a while.
