@@ -91,7 +91,7 @@ impl Runtime {
     }
 }
 
-fn option(argv: &mut Vec<OsString>, name: &str, value: &Path) {
+pub(crate) fn option(argv: &mut Vec<OsString>, name: &str, value: &Path) {
     argv.push(name.into());
     argv.push(value.into());
 }

@@ -24,6 +24,8 @@ pub enum Operation {
     Resume,
     /// `state`
     State,
+    /// `checkpoint`
+    Checkpoint,
 }
 
 impl Operation {
@@ -37,6 +39,7 @@ impl Operation {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::State => "state",
+            Self::Checkpoint => "checkpoint",
         }
     }
 }

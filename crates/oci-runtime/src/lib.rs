@@ -7,6 +7,8 @@
 #[cfg(feature = "run")]
 mod argv;
 #[cfg(feature = "run")]
+mod checkpoint;
+#[cfg(feature = "run")]
 mod error;
 #[cfg(feature = "run")]
 mod features;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 #[cfg(feature = "run")]
 pub use argv::{CreateArgs, ExecArgs};
+#[cfg(feature = "run")]
+pub use checkpoint::{CheckpointDirs, first_error};
 #[cfg(feature = "run")]
 pub use error::{Operation, RuntimeError};
 #[cfg(feature = "run")]

@@ -137,7 +137,7 @@ impl Runtime {
     }
 
     /// Runs one subcommand. Without `--log` runtimes write their errors on stderr.
-    async fn run(
+    pub(crate) async fn run(
         &self,
         operation: Operation,
         id: &ContainerId,

@@ -442,6 +442,31 @@ pub enum CreateContainerError {
     /// A prepared source that stays.
     #[error("cannot let go of the sources of mounts")]
     Unstage(#[from] UnstageError),
+    /// The archive of a checkpoint that is given in place of an image.
+    #[error("image: cannot use the checkpoint {path}", path = .path.display())]
+    Checkpoint {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The image that a checkpoint was taken of.
+    #[error("the checkpoint {path} needs the image {image}, which is not on this node", path = .path.display())]
+    CheckpointImage {
+        /// The archive.
+        path: PathBuf,
+        /// Its names.
+        image: String,
+    },
+    /// Nothing can be restored here.
+    #[error("runtime handler {handler:?} cannot restore a checkpoint: {lack}")]
+    NoCheckpoints {
+        /// The handler.
+        handler: String,
+        /// What is missing.
+        lack: String,
+    },
     /// The devices of the node that the container asks for.
     #[error(transparent)]
     Device(#[from] pinpod_bundle::host::DeviceError),
@@ -485,9 +510,13 @@ impl Classify for CreateContainerError {
             | Self::UserNamespace(_)
             | Self::UnmappedId { .. }
             | Self::MountSource { .. } => ErrorClass::InvalidArgument,
-            Self::NoImage(_) | Self::NoMountImage { .. } | Self::MountImageGone | Self::Gone(_) => {
-                ErrorClass::NotFound
-            }
+            Self::NoImage(_)
+            | Self::NoMountImage { .. }
+            | Self::MountImageGone
+            | Self::CheckpointImage { .. }
+            | Self::Gone(_) => ErrorClass::NotFound,
+            Self::NoCheckpoints { .. } => ErrorClass::Unimplemented,
+            Self::Checkpoint { .. } => ErrorClass::InvalidArgument,
             Self::ImageSubPath { .. } | Self::MountMapping { .. } => ErrorClass::InvalidArgument,
             Self::MountIds { .. } => ErrorClass::FailedPrecondition,
             Self::MountImage { source, .. } => source.class(),
@@ -615,6 +644,44 @@ pub enum ContainerError {
         #[source]
         source: pinpod_nri::NriError,
     },
+    /// Nothing can be checkpointed here.
+    #[error("runtime handler {handler:?} cannot take a checkpoint: {lack}")]
+    NoCheckpoints {
+        /// The handler.
+        handler: String,
+        /// What is missing.
+        lack: String,
+    },
+    /// A checkpoint took longer than it may.
+    #[error("the checkpoint of container {id} was not taken within {seconds} s")]
+    CheckpointTimeout {
+        /// The container.
+        id: ContainerId,
+        /// The limit.
+        seconds: u64,
+    },
+    /// Criu failed at a checkpoint.
+    #[error("criu cannot save container {id}: {reason}")]
+    Criu {
+        /// The container.
+        id: ContainerId,
+        /// Criu's first error.
+        reason: String,
+        /// What the runtime says.
+        #[source]
+        source: pinpod_oci_runtime::RuntimeError,
+    },
+    /// A container made from a checkpoint does not start.
+    #[error("cannot restore container {id}: {reason}")]
+    Restore {
+        /// The container.
+        id: ContainerId,
+        /// Criu's first error.
+        reason: String,
+        /// What the runtime says.
+        #[source]
+        source: Box<CreateContainerError>,
+    },
     /// Removed while it was waited for.
     #[error(transparent)]
     Gone(#[from] PodGone),
@@ -630,9 +697,14 @@ impl Classify for ContainerError {
             Self::Resources(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Plugin { source, .. } => source.class(),
-            Self::ExecTimeout { .. } => ErrorClass::DeadlineExceeded,
+            Self::NoCheckpoints { .. } => ErrorClass::Unimplemented,
+            Self::Restore { source, .. } => source.class(),
+            Self::ExecTimeout { .. } | Self::CheckpointTimeout { .. } => {
+                ErrorClass::DeadlineExceeded
+            }
             Self::Gone(_) => ErrorClass::NotFound,
             Self::Runtime(_)
+            | Self::Criu { .. }
             | Self::Signal { .. }
             | Self::Wait { .. }
             | Self::Teardown(_)

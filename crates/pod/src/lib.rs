@@ -29,6 +29,7 @@ mod settings;
 mod snapshot;
 mod watch_process;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,15 +185,19 @@ impl Engine {
     }
 
     /// CreateContainer. The work goes on when the caller goes away; the same metadata in the same
-    /// pod again joins it or gets the finished container.
+    /// pod again joins it or gets the finished container. An image that is an absolute path is the
+    /// archive of a checkpoint, which the start restores.
     ///
     /// # Errors
     /// [`CreateContainerError`], after everything made was undone.
     pub async fn create_container(
         &self,
         pod: &str,
-        config: ContainerConfig,
+        mut config: ContainerConfig,
     ) -> Result<ContainerId, Arc<CreateContainerError>> {
+        let restore = container::archive_of(&self.parts, &mut config)
+            .await
+            .map_err(Arc::new)?;
         let handle = self
             .index
             .pod(pod)
@@ -201,6 +206,7 @@ impl Engine {
         handle
             .send(Request::CreateContainer {
                 config: Box::new(config),
+                restore,
                 reply,
             })
             .map_err(|gone| Arc::new(gone.into()))?;
@@ -283,6 +289,38 @@ impl Engine {
         answer
             .await
             .unwrap_or_else(|_| Err(Arc::new(PodGone.into())))
+    }
+
+    /// CheckpointContainer: an archive of its processes and files, for whom it says in
+    /// `docs/checkpoint.md`. The container runs on. With a limit, what is not done by then is undone
+    /// when it is.
+    ///
+    /// # Errors
+    /// [`ContainerError`]; [`ContainerError::NoCheckpoints`] where something is missing for it.
+    pub async fn checkpoint_container(
+        &self,
+        id: &str,
+        location: PathBuf,
+        limit: Option<Duration>,
+    ) -> Result<(), Arc<ContainerError>> {
+        let ask = |id, reply| Request::CheckpointContainer {
+            id,
+            location,
+            reply,
+        };
+        let taken = self.ask_container(id, ask);
+        let Some(limit) = limit else {
+            return taken.await;
+        };
+        let late = |_| {
+            let id = self.container(id)?.id.clone();
+            let seconds = limit.as_secs();
+            Err(ContainerError::CheckpointTimeout { id, seconds })
+        };
+        match tokio::time::timeout(limit, taken).await {
+            Ok(answer) => answer,
+            Err(elapsed) => late(elapsed).map_err(Arc::new),
+        }
     }
 
     async fn ask_container<A>(&self, id: &str, request: A) -> Result<(), Arc<ContainerError>>

@@ -14,7 +14,7 @@ pub(crate) enum Busy {
     Starting,
     /// A stop, until the exit is known.
     Stopping,
-    /// A change of limits.
+    /// A change of limits, or a checkpoint.
     Updating,
     /// A removal.
     Removing,
@@ -25,6 +25,7 @@ pub(crate) enum Busy {
 pub(crate) enum Stage {
     Creating,
     Created,
+    Prepared,
     Running,
     Exited,
 }
@@ -34,6 +35,7 @@ impl From<&ContainerPhase> for Stage {
         match phase {
             ContainerPhase::Creating => Self::Creating,
             ContainerPhase::Created { .. } => Self::Created,
+            ContainerPhase::Prepared => Self::Prepared,
             ContainerPhase::Running { .. } => Self::Running,
             ContainerPhase::Exited { .. } => Self::Exited,
         }
@@ -46,6 +48,7 @@ impl Stage {
         match self {
             Self::Creating => "being created",
             Self::Created => "created",
+            Self::Prepared => "waiting for its restore",
             Self::Running => "running",
             Self::Exited => "exited",
         }
@@ -59,6 +62,7 @@ pub(crate) enum Ask {
     Stop,
     Remove,
     Update,
+    Checkpoint,
 }
 
 /// What to do about it.
@@ -85,16 +89,21 @@ pub(crate) fn decide(stage: Stage, busy: Busy, ask: Ask) -> Decision {
         | (Busy::Stopping, Ask::Stop)
         | (Busy::Removing, Ask::Remove | Ask::Stop) => Decision::Join,
         (Busy::Stopping, Ask::Remove) => Decision::StopFirst,
-        (Busy::Removing | Busy::Stopping, Ask::Start | Ask::Update) => Decision::Deny,
+        (Busy::Removing | Busy::Stopping, Ask::Start | Ask::Update | Ask::Checkpoint) => {
+            Decision::Deny
+        }
         (Busy::Creating | Busy::Starting | Busy::Updating, _) => Decision::Defer,
         (Busy::Idle, _) => match (stage, ask) {
             (Stage::Creating, _) => Decision::Defer,
             (Stage::Created, Ask::Start | Ask::Stop | Ask::Update)
-            | (Stage::Running, Ask::Stop | Ask::Update)
+            | (Stage::Prepared, Ask::Start | Ask::Stop | Ask::Remove)
+            | (Stage::Running, Ask::Stop | Ask::Update | Ask::Checkpoint)
             | (Stage::Exited, Ask::Remove) => Decision::Do,
             (Stage::Running, Ask::Start) | (Stage::Exited, Ask::Stop) => Decision::AlreadyDone,
             (Stage::Created | Stage::Running, Ask::Remove) => Decision::StopFirst,
-            (Stage::Exited, Ask::Start | Ask::Update) => Decision::Deny,
+            (Stage::Prepared, Ask::Update)
+            | (Stage::Created | Stage::Prepared, Ask::Checkpoint)
+            | (Stage::Exited, Ask::Start | Ask::Update | Ask::Checkpoint) => Decision::Deny,
         },
     }
 }
@@ -103,9 +112,10 @@ pub(crate) fn decide(stage: Stage, busy: Busy, ask: Ask) -> Decision {
 mod tests {
     use super::*;
 
-    const STAGES: [Stage; 4] = [
+    const STAGES: [Stage; 5] = [
         Stage::Creating,
         Stage::Created,
+        Stage::Prepared,
         Stage::Running,
         Stage::Exited,
     ];
@@ -117,7 +127,13 @@ mod tests {
         Busy::Updating,
         Busy::Removing,
     ];
-    const ASKS: [Ask; 4] = [Ask::Start, Ask::Stop, Ask::Remove, Ask::Update];
+    const ASKS: [Ask; 5] = [
+        Ask::Start,
+        Ask::Stop,
+        Ask::Remove,
+        Ask::Update,
+        Ask::Checkpoint,
+    ];
 
     #[test]
     fn work_begins_only_on_an_idle_container() {

@@ -83,6 +83,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) stop_signal: Option<Signal>,
     /// The process whose PID namespace it joins (PID mode TARGET).
     pub(crate) target: Option<ProcessIdentity>,
+    /// The archive of a checkpoint that it is made from.
+    #[serde(default)]
+    pub(crate) restore: Option<PathBuf>,
     /// Cgroup of the container, relative to the mount of each hierarchy.
     pub(crate) cgroup: CgroupPath,
     pub(crate) created_at: UnixNanos,

@@ -81,8 +81,9 @@ pub struct Exit {
 /// Where a container is in its life.
 ///
 /// ```text
-/// Creating ─▶ Created ─▶ Running ─▶ Exited
-///                └──────(killed)──────▲
+/// Creating ─▶ Created ──▶ Running ─▶ Exited
+///        └──▶ Prepared ─────▲           ▲
+///     Created, Prepared ───(killed)─────┘
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +95,8 @@ pub enum ContainerPhase {
         /// The waiting init.
         process: ProcessIdentity,
     },
+    /// Made from a checkpoint: the start restores its processes.
+    Prepared,
     /// Its process runs.
     Running {
         /// The process.
@@ -116,7 +119,7 @@ impl ContainerPhase {
     pub fn process(&self) -> Option<ProcessIdentity> {
         match self {
             Self::Created { process } | Self::Running { process, .. } => Some(*process),
-            Self::Creating | Self::Exited { .. } => None,
+            Self::Creating | Self::Prepared | Self::Exited { .. } => None,
         }
     }
 }

@@ -89,7 +89,7 @@ impl Sources {
 /// Since when a container's cgroup is there; `None` when it has ended.
 pub(crate) fn began(container: &ContainerSnapshot) -> Option<UnixNanos> {
     match container.phase {
-        ContainerPhase::Creating | ContainerPhase::Exited { .. } => None,
+        ContainerPhase::Creating | ContainerPhase::Prepared | ContainerPhase::Exited { .. } => None,
         ContainerPhase::Created { .. } | ContainerPhase::Running { .. } => {
             Some(container.created_at)
         }

@@ -1,11 +1,12 @@
 //! What a container is asked to be.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pinpod_cri_api::runtime::v1 as cri;
 use pinpod_model::{ContainerConfig, ContainerMetadata, EnvVar};
 
-use super::error::{ConvertError, absolute_path, relative_path, without_nul};
+use super::error::{ConvertError, absolute_path, node_path, relative_path, without_nul};
 use super::image::image_source;
 use super::mount::{device, mount};
 use super::resources::linux_resources;
@@ -79,6 +80,11 @@ pub(crate) fn seconds(value: i64) -> Option<Duration> {
         .ok()
         .filter(|&seconds| seconds > 0)
         .map(Duration::from_secs)
+}
+
+/// The file of the node that CheckpointContainer writes.
+pub(crate) fn checkpoint_location(location: &str) -> Result<PathBuf, ConvertError> {
+    node_path("location", location.to_owned()).map(PathBuf::from)
 }
 
 fn metadata_of(proto: cri::ContainerMetadata) -> Result<ContainerMetadata, ConvertError> {

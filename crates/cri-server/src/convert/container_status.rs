@@ -71,7 +71,7 @@ pub(crate) fn container_status(container: &ContainerSnapshot) -> cri::ContainerS
 /// created.
 pub(super) fn state_of(container: &ContainerSnapshot) -> cri::ContainerState {
     match container.phase {
-        ContainerPhase::Creating | ContainerPhase::Created { .. } => {
+        ContainerPhase::Creating | ContainerPhase::Created { .. } | ContainerPhase::Prepared => {
             cri::ContainerState::ContainerCreated
         }
         ContainerPhase::Running { .. } => cri::ContainerState::ContainerRunning,
@@ -88,7 +88,9 @@ struct Times<'a> {
 impl<'a> Times<'a> {
     fn of(phase: &'a ContainerPhase) -> Self {
         match phase {
-            ContainerPhase::Creating | ContainerPhase::Created { .. } => Self {
+            ContainerPhase::Creating
+            | ContainerPhase::Created { .. }
+            | ContainerPhase::Prepared => Self {
                 started_at: 0,
                 finished_at: 0,
                 exit: None,

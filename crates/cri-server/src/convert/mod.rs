@@ -18,7 +18,7 @@ mod signal;
 mod stats;
 
 pub(crate) use cidr::pod_cidrs;
-pub(crate) use container::{container_config, exec_command, seconds};
+pub(crate) use container::{checkpoint_location, container_config, exec_command, seconds};
 pub(crate) use container_status::{container, container_status};
 pub use error::{ConvertError, Problem};
 pub(crate) use filter::{ContainerMatch, PodMatch};

@@ -158,3 +158,17 @@ pub(super) async fn reopen_log(
         .await?;
     Ok(cri::ReopenContainerLogResponse {})
 }
+
+/// `location` is a file to write; one that is there is replaced.
+pub(super) async fn checkpoint(
+    service: &RuntimeService,
+    request: cri::CheckpointContainerRequest,
+) -> Result<cri::CheckpointContainerResponse, Refusal> {
+    let location = convert::checkpoint_location(&request.location)?;
+    let limit = convert::seconds(request.timeout);
+    service
+        .engine
+        .checkpoint_container(&request.container_id, location, limit)
+        .await?;
+    Ok(cri::CheckpointContainerResponse {})
+}

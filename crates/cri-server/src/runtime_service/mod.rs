@@ -119,5 +119,5 @@ runtime_service! {
     "StreamPodSandboxMetrics" stream_pod_sandbox_metrics(cri::StreamPodSandboxMetricsRequest) -> Chunks<cri::StreamPodSandboxMetricsResponse>;
 
     "GetContainerEvents" get_container_events(cri::GetEventsRequest) -> events::ContainerEvents = events::get;
-    "CheckpointContainer" checkpoint_container(cri::CheckpointContainerRequest) -> cri::CheckpointContainerResponse;
+    "CheckpointContainer" checkpoint_container(cri::CheckpointContainerRequest) -> cri::CheckpointContainerResponse = container::checkpoint;
 }

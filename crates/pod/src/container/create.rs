@@ -19,9 +19,9 @@ use pinpod_model::{
     ContainerConfig, ContainerId, IdMapping, Mount, PidMode, ResolvedUser, UserNamespace,
 };
 use pinpod_monitor_api::{ClientError, CreateContainer, OomFile};
-use pinpod_oci_runtime::CreateArgs;
+use pinpod_oci_runtime::{CheckpointDirs, CreateArgs};
 
-use super::{Context, mounts, teardown};
+use super::{Context, mounts, restore, teardown};
 use crate::error::{CreateContainerError, FileError, TeardownError};
 use crate::record::{ContainerRecord, EXIT_FILE};
 use crate::sandbox::blocking;
@@ -86,9 +86,14 @@ async fn steps(
     host::check_apparmor(&spec)?;
     write_spec(&bundle, &spec)?;
     context.dirs.write_container(record)?;
-    let process = run_create(context, handler, record, &bundle).await?;
-    mounts::unstage(&bundle).await?;
-    record.phase = ContainerPhase::Created { process };
+    record.phase = if let Some(archive) = record.restore.clone() {
+        restore::prepare(context, handler, record, &archive).await?;
+        ContainerPhase::Prepared
+    } else {
+        let process = run_runtime(context, handler, record, None).await?;
+        mounts::unstage(&bundle).await?;
+        ContainerPhase::Created { process }
+    };
     context.dirs.write_container(record)?;
     let plugins = &context.parts.plugins;
     plugins.container_created(&record.id, &record.phase).await;
@@ -389,16 +394,19 @@ fn localhost_profile(
     }
 }
 
-async fn run_create(
+/// Has the pod's monitor run the command that makes the container's first process, or brings it back
+/// from a checkpoint.
+pub(super) async fn run_runtime(
     context: &Context,
     handler: &Handler,
     record: &ContainerRecord,
-    bundle: &Path,
+    restore: Option<CheckpointDirs<'_>>,
 ) -> Result<ProcessIdentity, CreateContainerError> {
     let unreachable = |source| CreateContainerError::Monitor {
         pod: context.pod.clone(),
         source,
     };
+    let bundle = &context.dirs.container(&record.id);
     let pid_file = bundle.join("pid");
     let runtime_log = bundle.join("runtime.log");
     // A socket's path may have 107 bytes, so it lies in the pod's directory under a short name.
@@ -408,14 +416,18 @@ async fn run_create(
             .pod(&context.pod)
             .join(format!("tty-{}", record.id.short()))
     });
-    let argv = handler.runtime.create_argv(&CreateArgs {
+    let args = CreateArgs {
         id: &record.id,
         bundle,
         pid_file: &pid_file,
         log: &runtime_log,
         console_socket: console.as_deref(),
         no_pivot: false,
-    });
+    };
+    let argv = match restore {
+        Some(dirs) => handler.runtime.restore_argv(&args, dirs),
+        None => handler.runtime.create_argv(&args),
+    };
     let oom = context.parts.cgroups.oom_source(&record.cgroup);
     let request = CreateContainer {
         id: record.id.clone(),

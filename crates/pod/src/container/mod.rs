@@ -1,10 +1,14 @@
-//! The work on one container: create, start, stop, update, exec, and the one way back.
+//! The work on one container: create, start, stop, update, exec, checkpoint and restore, and the one
+//! way back.
 
+mod archive;
+mod checkpoint;
 mod create;
 mod exec;
 mod exec_stream;
 mod mounts;
 mod operate;
+mod restore;
 mod stop;
 mod teardown;
 
@@ -20,11 +24,15 @@ use crate::sandbox::now;
 use crate::settings::{Handler, Parts};
 use crate::snapshot::{ContainerPhase, NamespaceFiles};
 
+pub(crate) use checkpoint::{
+    checkpoint, discard as discard_checkpoint, give_up as give_up_checkpoint,
+};
 pub(crate) use create::{FailedCreation, create};
 pub(crate) use exec::{exec_sync, reopen_log};
 pub use exec_stream::ExecStreamRequest;
 pub(crate) use mounts::hold_images;
 pub(crate) use operate::{NewLimits, is_started, merge_resources, start, update};
+pub(crate) use restore::{archive_of, restore, restored_process};
 pub(crate) use stop::{StopOrder, kill_rest, stop};
 pub(crate) use teardown::{remove, teardown};
 
@@ -92,6 +100,7 @@ pub(crate) fn new_record(
         log_path: log_path(&pod.config.log_directory, &config.log_path)?,
         stop_signal,
         target: None,
+        restore: None,
         cgroup,
         created_at: now(),
         phase: ContainerPhase::Creating,

@@ -21,7 +21,7 @@ pub(crate) async fn start(context: &Context, id: &ContainerId) -> Result<(), Con
     };
     plugins.start_container(id).await.map_err(refused)?;
     handler.runtime.start(id).await?;
-    plugins.container_started(id, now()).await;
+    plugins.container_started(id, None, now()).await;
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! The containers of the pod: what requests begin, and what their ends change.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{ContainerConfig, ContainerId, LinuxResources, PidMode, Signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -22,12 +24,16 @@ impl Driver {
     pub(super) fn create_container(
         &mut self,
         config: ContainerConfig,
+        restore: Option<PathBuf>,
         reply: Reply<ContainerId, CreateContainerError>,
     ) {
         if matches!(self.work, PodWork::New | PodWork::Creating(_)) {
             let config = Box::new(config);
-            self.deferred
-                .push(Request::CreateContainer { config, reply });
+            self.deferred.push(Request::CreateContainer {
+                config,
+                restore,
+                reply,
+            });
             return;
         }
         if !matches!(self.work, PodWork::Idle) || self.record.phase != PodPhase::Ready {
@@ -50,6 +56,7 @@ impl Driver {
         }
         match self.new_slot(config) {
             Ok(mut slot) => {
+                slot.record.restore = restore;
                 slot.work = Work::Creating(vec![reply]);
                 self.spawn_create(&slot);
                 self.slots.push(slot);
@@ -163,6 +170,7 @@ impl Driver {
             Request::UpdateContainer { id, .. } | Request::UpdateByPlugin { id, .. } => {
                 (id, Ask::Update)
             }
+            Request::CheckpointContainer { id, .. } => (id, Ask::Checkpoint),
             Request::AwaitReady(_)
             | Request::StopPod(_)
             | Request::RemovePod(_)
@@ -195,6 +203,7 @@ impl Driver {
                     Ask::Stop => "stopped",
                     Ask::Remove => "removed",
                     Ask::Update => "updated",
+                    Ask::Checkpoint => "checkpointed",
                 };
                 let state = Stage::from(&slot.record.phase).word();
                 let error = ContainerError::State {
@@ -223,6 +232,9 @@ impl Driver {
             Request::UpdateByPlugin { limits, reply, .. } => {
                 self.begin_update(index, NewLimits::ByPlugin(limits), reply);
             }
+            Request::CheckpointContainer {
+                location, reply, ..
+            } => self.begin_checkpoint(index, location, reply),
             Request::AwaitReady(_)
             | Request::StopPod(_)
             | Request::RemovePod(_)
@@ -255,10 +267,14 @@ impl Driver {
         let context = self.context();
         let slot = &mut self.slots[index];
         slot.work = Work::Starting(vec![reply]);
+        if slot.record.phase == ContainerPhase::Prepared {
+            self.spawn_restore(index);
+            return;
+        }
         let id = slot.record.id.clone();
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
-            let result = container::start(&context, &id).await;
+            let result = container::start(&context, &id).await.map(|()| None);
             tell(&outbox, Event::Started { id, result });
         });
     }
@@ -266,7 +282,7 @@ impl Driver {
     pub(super) fn container_started(
         &mut self,
         id: &ContainerId,
-        result: Result<(), ContainerError>,
+        result: Result<Option<ProcessIdentity>, ContainerError>,
     ) {
         let Some(index) = self.slots.iter().position(|slot| slot.record.id == *id) else {
             return;
@@ -276,8 +292,8 @@ impl Driver {
             return;
         };
         match (&result, &mut slot.record.phase) {
-            (Ok(()), phase @ ContainerPhase::Created { .. }) => {
-                if let Some(process) = phase.process() {
+            (Ok(restored), phase @ (ContainerPhase::Created { .. } | ContainerPhase::Prepared)) => {
+                if let Some(process) = phase.process().or(*restored) {
                     *phase = ContainerPhase::Running {
                         process,
                         started_at: sandbox::now(),
@@ -285,7 +301,7 @@ impl Driver {
                 }
             }
             // It was so short that its exit was told first.
-            (Ok(()), ContainerPhase::Exited { started_at, exit }) => {
+            (Ok(_), ContainerPhase::Exited { started_at, exit }) => {
                 started_at.get_or_insert(exit.finished_at);
             }
             _ => {}
@@ -293,7 +309,7 @@ impl Driver {
         self.write_container(index);
         self.publish();
         let failed = result.is_err();
-        answer_all(waiters, &result.map_err(Arc::new));
+        answer_all(waiters, &result.map(drop).map_err(Arc::new));
         if failed && self.slots[index].record.phase.process().is_some() {
             self.begin_stop(index, Duration::ZERO, None);
         } else {
@@ -307,6 +323,9 @@ impl Driver {
         grace: Duration,
         reply: Option<Reply<(), ContainerError>>,
     ) {
+        if self.slots[index].record.phase == ContainerPhase::Prepared {
+            self.end_unrestored(index);
+        }
         let slot = &mut self.slots[index];
         let Some(process) = slot.record.phase.process() else {
             answer_all(reply.into_iter().collect(), &Ok(()));
@@ -367,7 +386,9 @@ impl Driver {
         let started_at = match &slot.record.phase {
             ContainerPhase::Exited { .. } => return,
             ContainerPhase::Running { started_at, .. } => Some(*started_at),
-            ContainerPhase::Created { .. } | ContainerPhase::Creating => None,
+            ContainerPhase::Created { .. }
+            | ContainerPhase::Prepared
+            | ContainerPhase::Creating => None,
         };
         slot.record.phase = ContainerPhase::Exited { started_at, exit };
         let cgroup = slot.record.cgroup.clone();
@@ -513,6 +534,10 @@ impl Driver {
                 self.container_exited(&id, exit);
             } else if matches!(slot.record.phase, ContainerPhase::Created { .. }) {
                 self.ask_whether_started(id);
+            } else if slot.record.phase == ContainerPhase::Prepared {
+                self.ask_whether_restored(id);
+            } else if slot.record.phase.process().is_some() {
+                self.give_up_checkpoint(id);
             }
         }
         if self
@@ -520,15 +545,20 @@ impl Driver {
             .iter()
             .any(|slot| slot.record.phase.process().is_some())
         {
-            let monitor = Arc::clone(&self.monitor);
-            let outbox = self.outbox.clone();
-            tokio::spawn(async move {
-                if let Err(error) = monitor.connect().await {
-                    tracing::warn!(%error, "a pod's monitor does not answer after the restart");
-                    tell(&outbox, Event::MonitorGone);
-                }
-            });
+            self.connect_monitor();
         }
+    }
+
+    /// After a restart: its exits are told from now on.
+    pub(super) fn connect_monitor(&self) {
+        let monitor = Arc::clone(&self.monitor);
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            if let Err(error) = monitor.connect().await {
+                tracing::warn!(%error, "a pod's monitor does not answer after the restart");
+                tell(&outbox, Event::MonitorGone);
+            }
+        });
     }
 
     /// A crash between a start and its record leaves a running container that is noted as created.
@@ -566,7 +596,7 @@ impl Driver {
         }
     }
 
-    fn write_container(&self, index: usize) {
+    pub(super) fn write_container(&self, index: usize) {
         let record = &self.slots[index].record;
         if let Err(error) = self.dirs.write_container(record) {
             log_error(&self.record.id, "cannot write a container's record", &error);
@@ -583,7 +613,8 @@ fn into_reply(request: Request) -> Option<Reply<(), ContainerError>> {
         | Request::StopContainer { reply, .. }
         | Request::RemoveContainer { reply, .. }
         | Request::UpdateContainer { reply, .. }
-        | Request::UpdateByPlugin { reply, .. } => Some(reply),
+        | Request::UpdateByPlugin { reply, .. }
+        | Request::CheckpointContainer { reply, .. } => Some(reply),
         Request::AwaitReady(_)
         | Request::StopPod(_)
         | Request::RemovePod(_)

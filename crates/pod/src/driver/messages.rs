@@ -1,8 +1,10 @@
 //! What a driver is told: requests of clients, and results of its own work.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{ContainerConfig, ContainerId, LinuxResources, PodId};
 use tokio::sync::oneshot;
 
@@ -34,6 +36,8 @@ pub(crate) enum Request {
     RemovePod(Reply<(), EndPodError>),
     CreateContainer {
         config: Box<ContainerConfig>,
+        /// The archive of a checkpoint that it is made from.
+        restore: Option<PathBuf>,
         reply: Reply<ContainerId, CreateContainerError>,
     },
     StartContainer {
@@ -66,6 +70,11 @@ pub(crate) enum Request {
         resources: Option<Box<LinuxResources>>,
         reply: Reply<(), UpdatePodError>,
     },
+    CheckpointContainer {
+        id: ContainerId,
+        location: PathBuf,
+        reply: Reply<(), ContainerError>,
+    },
 }
 
 /// What happened.
@@ -91,10 +100,21 @@ pub(crate) enum Event {
     },
     /// Nobody fetched the finished container in time.
     ContainerUnfetched(ContainerId),
-    /// A start ended.
+    /// A start ended; a restore brings a process.
     Started {
         id: ContainerId,
+        result: Result<Option<ProcessIdentity>, ContainerError>,
+    },
+    /// A checkpoint is taken, or not.
+    Checkpointed {
+        id: ContainerId,
+        location: PathBuf,
         result: Result<(), ContainerError>,
+    },
+    /// After a restart: a container that is noted as one to restore runs.
+    FoundRestored {
+        id: ContainerId,
+        process: ProcessIdentity,
     },
     /// After a restart: a container that is noted as created runs.
     FoundStarted(ContainerId),

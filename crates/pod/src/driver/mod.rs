@@ -11,6 +11,7 @@
 //! container:  Creating ─▶ Idle ─▶ Starting │ Stopping │ Updating ─▶ Idle ─▶ Removing ─▶ gone
 //! ```
 
+mod checkpoint;
 mod containers;
 mod messages;
 mod plugins;
@@ -229,12 +230,17 @@ impl Driver {
             Request::AwaitReady(reply) => self.await_ready(reply),
             Request::StopPod(reply) => self.stop_pod(reply),
             Request::RemovePod(reply) => self.remove_pod(reply),
-            Request::CreateContainer { config, reply } => self.create_container(*config, reply),
+            Request::CreateContainer {
+                config,
+                restore,
+                reply,
+            } => self.create_container(*config, restore, reply),
             Request::StartContainer { .. }
             | Request::StopContainer { .. }
             | Request::RemoveContainer { .. }
             | Request::UpdateContainer { .. }
-            | Request::UpdateByPlugin { .. } => self.container_request(request),
+            | Request::UpdateByPlugin { .. }
+            | Request::CheckpointContainer { .. } => self.container_request(request),
             Request::UpdatePod {
                 overhead,
                 resources,
@@ -255,6 +261,12 @@ impl Driver {
             Event::ContainerUnfetched(id) => self.container_unfetched(&id),
             Event::FoundStarted(id) => self.container_found_started(&id),
             Event::Started { id, result } => self.container_started(&id, result),
+            Event::Checkpointed {
+                id,
+                location,
+                result,
+            } => self.container_checkpointed(&id, location, result),
+            Event::FoundRestored { id, process } => self.container_found_restored(&id, process),
             Event::StopFailed { id, error } => self.container_stop_failed(&id, error),
             Event::Exited { id, exit } => self.container_exited(&id, exit),
             Event::ExitTold(id) => self.exit_told(&id),

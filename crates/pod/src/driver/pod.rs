@@ -9,6 +9,7 @@ use super::slot::Work;
 use super::{Chain, Driver, EndStage, PodWork, answer_all, end_error};
 use crate::error::{EndPodError, RunPodError, TeardownError};
 use crate::record::{PodPhase, PodRecord};
+use crate::snapshot::ContainerPhase;
 use crate::{sandbox, watch_process};
 
 impl Driver {
@@ -203,6 +204,9 @@ impl Driver {
                     self.begin_stop(index, std::time::Duration::ZERO, None);
                 }
                 Work::Idle if self.slots[index].untold => self.begin_telling(index, Vec::new()),
+                Work::Idle if self.slots[index].record.phase == ContainerPhase::Prepared => {
+                    self.end_unrestored(index);
+                }
                 Work::Stopping { deadline, .. } => {
                     deadline.send_replace(tokio::time::Instant::now());
                 }

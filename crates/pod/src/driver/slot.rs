@@ -26,6 +26,7 @@ pub(super) enum Work {
     /// It has ended; NRI plugins are being told.
     Telling(Vec<Reply<(), ContainerError>>),
     Updating(Reply<(), ContainerError>),
+    Checkpointing(Reply<(), ContainerError>),
     Removing(Vec<Reply<(), ContainerError>>),
 }
 
@@ -36,7 +37,7 @@ impl Work {
             Self::Creating(_) => Busy::Creating,
             Self::Starting(_) => Busy::Starting,
             Self::Stopping { .. } | Self::Telling(_) => Busy::Stopping,
-            Self::Updating(_) => Busy::Updating,
+            Self::Updating(_) | Self::Checkpointing(_) => Busy::Updating,
             Self::Removing(_) => Busy::Removing,
         }
     }

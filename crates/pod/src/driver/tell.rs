@@ -92,7 +92,9 @@ fn tell_phase(
     mut tell: impl FnMut(EventKind),
 ) -> Stage {
     let (after, has_started) = match phase {
-        ContainerPhase::Creating | ContainerPhase::Created { .. } => (Stage::Created, false),
+        ContainerPhase::Creating | ContainerPhase::Created { .. } | ContainerPhase::Prepared => {
+            (Stage::Created, false)
+        }
         ContainerPhase::Running { .. } => (Stage::Started, true),
         ContainerPhase::Exited { started_at, .. } => (Stage::Stopped, started_at.is_some()),
     };

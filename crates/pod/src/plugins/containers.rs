@@ -4,6 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::Spec;
 use pinpod_bundle::plugin::{from_limits, to_limits};
+use pinpod_kernel::process::ProcessIdentity;
 use pinpod_model::{ContainerId, LinuxResources};
 use pinpod_nri::api::{ContainerAdjustment, ContainerUpdate};
 use pinpod_nri::{NriError, Turn, api};
@@ -124,12 +125,17 @@ impl Plugins {
         }
     }
 
-    /// A container was started.
-    pub(crate) async fn container_started(&self, id: &ContainerId, started_at: i64) {
+    /// A container was started; one that was restored has its process only now.
+    pub(crate) async fn container_started(
+        &self,
+        id: &ContainerId,
+        restored: Option<ProcessIdentity>,
+        started_at: i64,
+    ) {
         let Some(link) = &self.link else { return };
         let turn = link.turn().await;
         if let Some(known) = link.ledger().containers.get_mut(id)
-            && let Some(process) = known.phase.process()
+            && let Some(process) = known.phase.process().or(restored)
         {
             known.phase = ContainerPhase::Running {
                 process,

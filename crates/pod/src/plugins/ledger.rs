@@ -176,7 +176,9 @@ impl KnownContainer {
             plugin::overlay(linux.resources.get_or_insert_default(), limits);
         }
         match &self.phase {
-            ContainerPhase::Creating | ContainerPhase::Created { .. } => {
+            ContainerPhase::Creating
+            | ContainerPhase::Created { .. }
+            | ContainerPhase::Prepared => {
                 view.state = api::ContainerState::ContainerCreated.into();
             }
             ContainerPhase::Running { started_at, .. } => {

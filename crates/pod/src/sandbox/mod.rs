@@ -88,12 +88,16 @@ pub(crate) fn new_record(parts: &Parts, id: PodId, config: PodSandboxConfig) -> 
 /// the node's network.
 pub(crate) fn hostname(record: &PodRecord) -> Option<String> {
     record.namespaces.uts.as_ref()?;
-    let asked = &record.config.hostname;
-    Some(if asked.is_empty() {
-        record.id.as_str()[..12].to_owned()
+    Some(own_hostname(&record.id, &record.config))
+}
+
+/// The host name of a pod that has one of its own.
+pub(crate) fn own_hostname(id: &PodId, config: &PodSandboxConfig) -> String {
+    if config.hostname.is_empty() {
+        id.as_str()[..12].to_owned()
     } else {
-        asked.clone()
-    })
+        config.hostname.clone()
+    }
 }
 
 /// Now, as CRI counts.
