@@ -3,12 +3,14 @@
 //! - `convert` checks requests and shows snapshots; pure.
 //! - `runtime_service` and `image_service` have a handler of a few lines for each RPC: convert,
 //!   call the engine or the image service, convert back. `docs/cri.md` lists them all.
-//! - `deadline` gives up what its caller no longer waits for.
+//! - `deadline` gives up what its caller no longer waits for, `message_size` gives a message that is
+//!   too long its status.
 //! - `status_code` is where an error becomes a gRPC status, and where it is logged.
 
 mod convert;
 mod deadline;
 mod image_service;
+mod message_size;
 mod node_report;
 mod runtime_service;
 mod status_code;
@@ -24,6 +26,7 @@ use pinpod_stats::Meter;
 pub use convert::{ConvertError, Problem};
 pub use deadline::{Deadline, DeadlineLayer};
 pub use image_service::ImageService;
+pub use message_size::{MessageSize, MessageSizeLayer};
 pub use node_report::{HandlerReport, NodeReport};
 pub use runtime_service::RuntimeService;
 

@@ -5,6 +5,10 @@ use std::error::Error;
 use pinpod_model::{Classify, ErrorClass};
 use tonic::{Code, Response, Status};
 
+/// The longest message of a status, in bytes: a client of HTTP/2 may take 16 KiB of headers, and each
+/// byte may become three on its way.
+const MAX_MESSAGE: usize = 4 << 10;
+
 /// Why a request is not answered: any classified error, with its causes as text.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -51,6 +55,7 @@ pub(crate) fn answer<T>(
 /// The status of an RPC that fails, or of a stream that ends early. It is logged here and nowhere
 /// else.
 pub(crate) fn refuse(rpc: &'static str, Refusal { class, message }: Refusal) -> Status {
+    let message = shortened(message);
     match class {
         // The kubelet asks for what is gone all the time.
         ErrorClass::NotFound | ErrorClass::Unimplemented => {
@@ -76,6 +81,17 @@ fn code(class: ErrorClass) -> Code {
         ErrorClass::Unimplemented => Code::Unimplemented,
         ErrorClass::Internal => Code::Internal,
     }
+}
+
+/// The beginning of a message that is too long for a header, in which statuses travel: clients close
+/// a connection, with all its calls, on which a header is longer than they take.
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let whole = message.len();
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push_str(&format!("… ({whole} bytes)"));
+    }
+    message
 }
 
 /// `what: why: why that`. A cause that its error already tells (as the `Arc` of a shared job and
@@ -124,6 +140,16 @@ mod tests {
         assert_eq!(status.message(), "cannot pin namespaces of pod p: no space");
         let shared = answer::<()>("RunPodSandbox", Err(Arc::new(error()).into())).unwrap_err();
         assert_eq!(shared.message(), status.message());
+    }
+
+    #[test]
+    fn a_message_fits_a_header() {
+        let error = || std::io::Error::other("é".repeat(1 << 20));
+        let refusal = Refusal::internal("what", &error());
+        let status = refuse("RunPodSandbox", refusal);
+        assert!(status.message().len() < MAX_MESSAGE + 30);
+        assert!(status.message().starts_with("what: éé"));
+        assert!(status.message().ends_with("é… (2097158 bytes)"));
     }
 
     #[test]

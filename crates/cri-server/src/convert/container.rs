@@ -12,6 +12,7 @@ use super::mount::{device, mount};
 use super::resources::linux_resources;
 use super::security::container_security;
 use super::signal::signal;
+use super::size::check_entries;
 
 /// Checks the configuration of CreateContainer.
 pub(crate) fn container_config(
@@ -35,6 +36,8 @@ fn config(proto: cri::ContainerConfig) -> Result<ContainerConfig, ConvertError> 
         none if none.is_empty() => none,
         path => absolute_path("working_dir", path)?,
     };
+    check_entries("mounts", &proto.mounts)?;
+    check_entries("devices", &proto.devices)?;
     let cdi_device = |(index, device): (usize, cri::CdiDevice)| match device.name {
         none if none.is_empty() => Err(ConvertError::missing(format!("CDI_devices[{index}].name"))),
         name => Ok(name),

@@ -54,6 +54,14 @@ pub enum Problem {
         /// The form.
         form: &'static str,
     },
+    /// A message that is too long.
+    #[error("has {length} bytes, more than {most}")]
+    Size {
+        /// Its length.
+        length: usize,
+        /// The longest allowed.
+        most: usize,
+    },
     /// A list of another length.
     #[error("has {count} entries, not {expected}")]
     Count {

@@ -15,6 +15,7 @@ mod pod_status;
 mod resources;
 mod security;
 mod signal;
+mod size;
 mod stats;
 
 pub(crate) use cidr::pod_cidrs;
@@ -26,4 +27,5 @@ pub(crate) use image::{credentials, image, image_reference};
 pub(crate) use pod::pod_sandbox_config;
 pub(crate) use pod_status::{pod_sandbox, pod_sandbox_status};
 pub(crate) use resources::linux_resources;
+pub(crate) use size::check_length;
 pub(crate) use stats::{container_stats, pod_sandbox_stats};

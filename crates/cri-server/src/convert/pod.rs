@@ -11,6 +11,7 @@ use pinpod_model::{
 use super::error::{ConvertError, Problem, climbs, in_range, node_path, without_nul};
 use super::resources::linux_resources;
 use super::security::pod_security;
+use super::size::check_entries;
 
 /// Longest host name that the kernel keeps (`HOST_NAME_MAX`).
 const HOSTNAME_MAX: usize = 64;
@@ -33,6 +34,7 @@ fn config(
         .metadata
         .ok_or_else(|| ConvertError::missing("metadata"))?;
     let metadata = metadata_of(metadata).map_err(|error| error.within("metadata"))?;
+    check_entries("port_mappings", &proto.port_mappings)?;
     let own_hostname = linux.security.namespaces.network == NamespaceMode::Pod;
     let hostname = if own_hostname {
         hostname(proto.hostname)?

@@ -16,6 +16,7 @@ pub(super) async fn create(
     service: &RuntimeService,
     request: cri::CreateContainerRequest,
 ) -> Result<cri::CreateContainerResponse, Refusal> {
+    convert::check_length("CreateContainerRequest", &request)?;
     let config = convert::container_config(request.config)?;
     let id = service
         .engine

@@ -11,6 +11,7 @@ pub(super) async fn exec_sync(
     service: &RuntimeService,
     request: cri::ExecSyncRequest,
 ) -> Result<cri::ExecSyncResponse, Refusal> {
+    convert::check_length("ExecSyncRequest", &request)?;
     let command = convert::exec_command(request.cmd)?;
     let limit = convert::seconds(request.timeout);
     let output = service
@@ -28,6 +29,7 @@ pub(super) async fn exec(
     service: &RuntimeService,
     request: cri::ExecRequest,
 ) -> Result<cri::ExecResponse, Refusal> {
+    convert::check_length("ExecRequest", &request)?;
     let url = service.streaming.exec_url(ExecRequest {
         container_id: request.container_id,
         cmd: convert::exec_command(request.cmd)?,

@@ -13,6 +13,7 @@ pub(super) async fn run(
     service: &RuntimeService,
     request: cri::RunPodSandboxRequest,
 ) -> Result<cri::RunPodSandboxResponse, Refusal> {
+    convert::check_length("RunPodSandboxRequest", &request)?;
     let config = convert::pod_sandbox_config(request.config, request.runtime_handler)?;
     let id = service.engine.run_pod_sandbox(config).await?;
     Ok(cri::RunPodSandboxResponse {

@@ -10,7 +10,7 @@ use pinpod_bundle::seccomp::Profile;
 use pinpod_bundle::{NodeFacts, SpecDefaults};
 use pinpod_cgroup::Hierarchy;
 use pinpod_config::Config;
-use pinpod_cri_server::{DeadlineLayer, HandlerReport, NodeReport};
+use pinpod_cri_server::{DeadlineLayer, HandlerReport, MessageSizeLayer, NodeReport};
 use pinpod_image::{Images, ImagesConfig};
 use pinpod_model::CgroupDriver;
 use pinpod_network::{Deadlines, Network, NetworkConfig};
@@ -46,7 +46,7 @@ const MAX_HEADERS: u32 = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Services {
     /// The services of the socket, on top of everything.
-    pub(super) router: Router<Stack<DeadlineLayer, Identity>>,
+    pub(super) router: Router<Stack<MessageSizeLayer, Stack<DeadlineLayer, Identity>>>,
     /// The server of their streams.
     pub(super) streaming: pinpod_streaming::Server,
     /// The image store, which follows a changed configuration.
@@ -114,6 +114,7 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
         .max_concurrent_streams(MAX_CALLS)
         .http2_max_header_list_size(MAX_HEADERS)
         .layer(DeadlineLayer)
+        .layer(MessageSizeLayer)
         .add_service(runtime)
         .add_service(image)
         .add_service(AdminServer::new(Admin {

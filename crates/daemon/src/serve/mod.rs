@@ -23,7 +23,7 @@ use connection::Incoming;
 
 /// How long requests under way are given when the daemon ends. What they make goes on at the next
 /// start: creation is a job with a record.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP the configuration is read again with `load`; one that
 /// is wrong changes nothing.
@@ -155,9 +155,10 @@ impl Server {
         drop(self.end);
         // Who follows them would do so for ever.
         self.events.end();
-        self.streaming.stop().await;
         let abort = self.task.abort_handle();
-        let served = match tokio::time::timeout(DRAIN, self.task).await {
+        let serving = tokio::time::timeout(DRAIN, self.task);
+        let ((), served) = tokio::join!(self.streaming.stop(), serving);
+        let served = match served {
             Ok(served) => served.context("the serving task").map(Some)?,
             Err(_) => {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests under way are cut off");
