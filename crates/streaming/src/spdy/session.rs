@@ -14,7 +14,7 @@ use super::frame::{
     CANCEL, Control, FrameError, GOAWAY_OK, GOAWAY_PROTOCOL_ERROR, HEAD_LEN, Head, PROTOCOL_ERROR,
     REFUSED_STREAM, data_head,
 };
-use super::header_block::{Deflater, HeaderError, Headers, Inflater};
+use super::header_block::{EmptyBlocks, HeaderError, Headers, Inflater};
 use crate::channel::{Budget, CHUNK, Feeder, Held, Incoming, Out, Outgoing, incoming, out_queue};
 
 /// Most streams of a connection at once; a port-forward takes two for each client of the port.
@@ -102,7 +102,7 @@ where
         Reader {
             io: read,
             inflater: Inflater::default(),
-            deflater: Deflater::default(),
+            blocks: EmptyBlocks::default(),
             budget: Budget::default(),
             streams: HashMap::new(),
             last: 0,
@@ -172,7 +172,7 @@ impl Entry {
 struct Reader<IO> {
     io: ReadHalf<IO>,
     inflater: Inflater,
-    deflater: Deflater,
+    blocks: EmptyBlocks,
     budget: Budget,
     streams: HashMap<u32, Entry>,
     last: u32,
@@ -316,11 +316,11 @@ impl<IO: AsyncRead> Reader<IO> {
             .await;
             return Ok(());
         }
-        let block = self.deflater.encode(&[])?;
+        let block = self.blocks.next();
         self.tell(Control::SynReply {
             stream: id,
             fin: false,
-            block: &block,
+            block,
         })
         .await;
         let (feeder, incoming) = incoming(&self.budget);
