@@ -134,16 +134,8 @@ enum Work {
 
 /// Everything that can be refused; the token is taken last, so that a wrong request leaves it.
 fn prepare<B>(shared: &Shared, request: &Request<B>) -> Result<(Agreement, Session), Refusal> {
-    let path = request.uri().path();
-    let (word, token) = path
-        .strip_prefix('/')
-        .and_then(|path| path.split_once('/'))
-        .ok_or(Refusal::NotFound)?;
-    let kind = match word {
-        "exec" | "attach" => Kind::RemoteCommand,
-        "portforward" => Kind::PortForward,
-        _ => return Err(Refusal::NotFound),
-    };
+    let path = split_path(request.uri().path());
+    let (kind, word, token) = path.ok_or(Refusal::NotFound)?;
     if ![Method::GET, Method::POST].contains(request.method()) {
         return Err(Refusal::Method);
     }
@@ -158,6 +150,17 @@ fn prepare<B>(shared: &Shared, request: &Request<B>) -> Result<(Agreement, Sessi
         _permit: permit,
     };
     Ok((agreement, session))
+}
+
+/// What a URL's path is for, its first word, and its token.
+pub(crate) fn split_path(path: &str) -> Option<(Kind, &str, &str)> {
+    let (word, token) = path.strip_prefix('/')?.split_once('/')?;
+    let kind = match word {
+        "exec" | "attach" => Kind::RemoteCommand,
+        "portforward" => Kind::PortForward,
+        _ => return None,
+    };
+    Some((kind, word, token))
 }
 
 fn work(protocol: Protocol, ticket: Ticket) -> Result<Work, Refusal> {

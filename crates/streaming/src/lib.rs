@@ -16,6 +16,9 @@ mod channel;
 mod error;
 mod exec_spdy;
 mod exec_websocket;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod negotiate;
 mod port_forward;

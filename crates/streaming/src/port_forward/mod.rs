@@ -7,6 +7,8 @@ mod spdy;
 mod tests;
 mod websocket;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use spdy::Halves;
 pub(crate) use spdy::run as run_spdy;
 pub(crate) use websocket::{Protocol, run as run_websocket};
 
@@ -28,7 +30,7 @@ const POD_CHECK: Duration = Duration::from_secs(5);
 
 /// The client's streams for one connection.
 #[derive(Debug)]
-struct Pair {
+pub(crate) struct Pair {
     port: u16,
     from_client: Incoming,
     to_client: Outgoing,

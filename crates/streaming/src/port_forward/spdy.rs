@@ -69,7 +69,7 @@ async fn refuse(stream: OpenStream, why: &str) {
 
 /// Streams that wait for their other. Their number is bounded by that of a connection's streams.
 #[derive(Debug, Default)]
-struct Halves {
+pub(crate) struct Halves {
     waiting: HashMap<String, (Instant, Kind, u16, OpenStream)>,
 }
 
@@ -81,7 +81,11 @@ enum Kind {
 
 impl Halves {
     /// The connection, when this stream completes one.
-    fn add(&mut self, stream: OpenStream, now: Instant) -> Result<Option<Pair>, Box<OpenStream>> {
+    pub(crate) fn add(
+        &mut self,
+        stream: OpenStream,
+        now: Instant,
+    ) -> Result<Option<Pair>, Box<OpenStream>> {
         let kind = match stream.header("streamtype") {
             Some("data") => Kind::Data,
             Some("error") => Kind::Error,
