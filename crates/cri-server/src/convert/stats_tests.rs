@@ -163,7 +163,7 @@ fn pod() -> Arc<PodSnapshot> {
     };
     Arc::new(PodSnapshot {
         id: "0a".repeat(32).parse().unwrap(),
-        config: Arc::new(pod_sandbox_config(Some(config)).unwrap()),
+        config: Arc::new(pod_sandbox_config(Some(config), String::new()).unwrap()),
         runtime_handler: "runc".into(),
         state: PodState::NotReady,
         created_at: 1,
