@@ -122,6 +122,14 @@ impl Cri {
         answer.context("RemoveContainer").map(drop)
     }
 
+    /// Of how many containers statistics are told.
+    pub(crate) async fn container_stats(&self) -> anyhow::Result<usize> {
+        let request = api::ListContainerStatsRequest::default();
+        let answer = self.runtime.clone().list_container_stats(request).await;
+        let stats = answer.context("ListContainerStats")?.into_inner().stats;
+        Ok(stats.iter().filter(|stats| stats.cpu.is_some()).count())
+    }
+
     /// The pulled image's identifier.
     pub(crate) async fn pull(&self, reference: &str) -> anyhow::Result<String> {
         let request = api::PullImageRequest {

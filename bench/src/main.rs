@@ -10,6 +10,7 @@ mod pull;
 mod report;
 mod request;
 mod sandboxes;
+mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Part {
     Containers,
     /// What holds a pod's containers
     Monitors,
+    /// Statistics of thirty containers
+    Stats,
     /// An image pull
     Pull,
 }
@@ -103,6 +106,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     }
     if options.asks(Part::Monitors) {
         containers::monitors(&cri, options).await?;
+    }
+    if options.asks(Part::Stats) {
+        stats::measure(&cri, options).await?;
     }
     if let Some(image) = &options.pull
         && options.asks(Part::Pull)

@@ -20,8 +20,9 @@ pub use error::ConfigError;
 pub use load::{DEFAULT_DIR, DEFAULT_FILE, Files, Overrides};
 pub use sections::{
     Api, Config, DEFAULT_APPARMOR_PROFILE, Image, Network, Nri, Runtime, RuntimeHandler, Runtimes,
+    Stats,
 };
 pub use value::{
-    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, TlsVersion,
-    Ulimit, ValueError,
+    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, MetricGroup, RuntimeType,
+    ShortNameMode, TlsVersion, Ulimit, ValueError,
 };

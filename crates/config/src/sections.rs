@@ -12,8 +12,8 @@ use crate::check;
 use crate::load::Source;
 use crate::section::section;
 use crate::value::{
-    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, RuntimeType, ShortNameMode, TlsVersion,
-    Ulimit,
+    Assignment, DeviceEntry, Interval, LogFormat, LogLevel, MetricGroup, RuntimeType,
+    ShortNameMode, TlsVersion, Ulimit,
 };
 
 fn strings(values: &[&str]) -> Vec<String> {
@@ -50,6 +50,8 @@ section! {
         network: Network, file NetworkFile;
         /// NRI plugins; table `[pinpod.nri]`.
         nri: Nri, file NriFile;
+        /// Statistics and metrics; table `[pinpod.stats]`.
+        stats: Stats, file StatsFile;
     }
 }
 
@@ -263,6 +265,19 @@ section! {
 
     /// Whether only the plugins of nri_plugin_dir are let in.
     nri_disable_connections: bool = false, check::any;
+}
+
+section! {
+    /// Statistics and metrics; table `[pinpod.stats]`.
+    pub struct Stats, file StatsFile;
+
+    /// How often statistics and metrics are read ahead of the calls that ask for them, in seconds.
+    /// With 0 each call reads for itself.
+    collection_period: u32 = 0, check::any;
+
+    /// Groups of metrics that there are: "all", or of "cpu", "disk", "diskIO", "hugetlb", "memory",
+    /// "network", "oom", "pressure", "process" and "spec".
+    included_pod_metrics: Vec<MetricGroup> = vec![MetricGroup::All], check::any;
 }
 
 /// The runtime handlers by name.

@@ -1,12 +1,16 @@
 //! Types of single values that TOML has no type for; each is written as a string and refused with
 //! the reason when it does not parse, so that the error can point at the line.
 
+mod metric_group;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use pinpod_model::Device;
 use serde::{Deserialize, Serialize};
+
+pub use metric_group::MetricGroup;
 
 /// A string that is not a value of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

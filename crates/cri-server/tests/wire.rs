@@ -91,6 +91,7 @@ async fn serve(directory: &Path) -> Channel {
         images: images.clone(),
         cgroups: Hierarchy::detect().unwrap(),
         cgroup_driver: CgroupDriver::Cgroupfs,
+        settings: pinpod_stats::Settings::default(),
     });
     let (runtime, image) = services(ServiceParts {
         engine,

@@ -9,15 +9,19 @@
 //! | CPU rate | two samples of CPU time (`cpu_rate`) |
 //! | network | `/proc/thread-self/net/dev` inside of the pinned network namespace (`network`) |
 //! | writable layer | its upper directory, walked in the background (`layers`) |
+//! | metrics | all of these, and some files more (`metrics`) |
 
+mod collected;
 mod cpu_rate;
 mod layers;
 mod meter;
+mod metrics;
 mod network;
 mod pod;
 mod read;
 mod usage;
 
-pub use meter::{Meter, Parts};
+pub use meter::{Meter, Parts, Settings};
+pub use metrics::{Descriptor, Metric, MetricGroup, MetricKind, PodMetrics};
 pub use pinpod_cgroup::{CpuStats, MemoryStats, Pressure, PressureAverages, Stats};
 pub use usage::{ContainerUsage, InterfaceUsage, LayerUsage, NetworkUsage, PodUsage};

@@ -28,4 +28,6 @@ pub(crate) use pod::pod_sandbox_config;
 pub(crate) use pod_status::{pod_sandbox, pod_sandbox_status};
 pub(crate) use resources::linux_resources;
 pub(crate) use size::check_length;
-pub(crate) use stats::{container_stats, pod_sandbox_stats};
+pub(crate) use stats::{
+    container_stats, metric_descriptor, pod_sandbox_metrics, pod_sandbox_stats,
+};

@@ -4,8 +4,8 @@
 
 use pinpod_cri_api::runtime::v1 as cri;
 use pinpod_stats::{
-    ContainerUsage, CpuStats, InterfaceUsage, LayerUsage, MemoryStats, NetworkUsage, PodUsage,
-    Pressure, PressureAverages,
+    ContainerUsage, CpuStats, Descriptor, InterfaceUsage, LayerUsage, MemoryStats, Metric,
+    MetricKind, NetworkUsage, PodMetrics, PodUsage, Pressure, PressureAverages,
 };
 
 use super::container_status::metadata as container_metadata;
@@ -151,6 +151,49 @@ fn interface(usage: &InterfaceUsage) -> cri::NetworkInterfaceUsage {
         rx_errors: value(usage.rx_errors),
         tx_bytes: value(usage.tx_bytes),
         tx_errors: value(usage.tx_errors),
+    }
+}
+
+/// Name and meaning of a metric.
+pub(crate) fn metric_descriptor(descriptor: &Descriptor) -> cri::MetricDescriptor {
+    let labels = descriptor.labels.iter();
+    cri::MetricDescriptor {
+        name: descriptor.name.to_owned(),
+        help: descriptor.help.to_owned(),
+        label_keys: labels.map(|label| (*label).to_owned()).collect(),
+    }
+}
+
+/// The metrics of a pod and of its containers.
+pub(crate) fn pod_sandbox_metrics(metrics: &PodMetrics) -> cri::PodSandboxMetrics {
+    // 0 is what says "just now".
+    let at = metrics.collected_at.unwrap_or_default();
+    let shown = |metrics: &[Metric]| metrics.iter().map(|one| metric(one, at)).collect();
+    let containers = metrics.containers.iter();
+    cri::PodSandboxMetrics {
+        pod_sandbox_id: metrics.pod.id.to_string(),
+        metrics: shown(&metrics.metrics),
+        container_metrics: containers
+            .map(|(container, metrics)| cri::ContainerMetrics {
+                container_id: container.id.to_string(),
+                metrics: shown(metrics),
+            })
+            .collect(),
+    }
+}
+
+fn metric(metric: &Metric, timestamp: i64) -> cri::Metric {
+    let kind = match metric.kind {
+        MetricKind::Counter => cri::MetricType::Counter,
+        MetricKind::Gauge => cri::MetricType::Gauge,
+    };
+    let labels = metric.labels.iter();
+    cri::Metric {
+        name: metric.name.to_owned(),
+        timestamp,
+        metric_type: kind.into(),
+        label_values: labels.map(|label| label.as_ref().to_owned()).collect(),
+        value: value(metric.value),
     }
 }
 

@@ -114,9 +114,9 @@ runtime_service! {
     "PodSandboxStats" pod_sandbox_stats(cri::PodSandboxStatsRequest) -> cri::PodSandboxStatsResponse = stats::pod_sandbox;
     "ListPodSandboxStats" list_pod_sandbox_stats(cri::ListPodSandboxStatsRequest) -> cri::ListPodSandboxStatsResponse = stats::list_pod_sandboxes;
     "StreamPodSandboxStats" stream_pod_sandbox_stats(cri::StreamPodSandboxStatsRequest) -> Chunks<cri::StreamPodSandboxStatsResponse> = stats::stream_pod_sandboxes;
-    "ListMetricDescriptors" list_metric_descriptors(cri::ListMetricDescriptorsRequest) -> cri::ListMetricDescriptorsResponse;
-    "ListPodSandboxMetrics" list_pod_sandbox_metrics(cri::ListPodSandboxMetricsRequest) -> cri::ListPodSandboxMetricsResponse;
-    "StreamPodSandboxMetrics" stream_pod_sandbox_metrics(cri::StreamPodSandboxMetricsRequest) -> Chunks<cri::StreamPodSandboxMetricsResponse>;
+    "ListMetricDescriptors" list_metric_descriptors(cri::ListMetricDescriptorsRequest) -> cri::ListMetricDescriptorsResponse = stats::list_metric_descriptors;
+    "ListPodSandboxMetrics" list_pod_sandbox_metrics(cri::ListPodSandboxMetricsRequest) -> cri::ListPodSandboxMetricsResponse = stats::list_metrics;
+    "StreamPodSandboxMetrics" stream_pod_sandbox_metrics(cri::StreamPodSandboxMetricsRequest) -> Chunks<cri::StreamPodSandboxMetricsResponse> = stats::stream_metrics;
 
     "GetContainerEvents" get_container_events(cri::GetEventsRequest) -> events::ContainerEvents = events::get;
     "CheckpointContainer" checkpoint_container(cri::CheckpointContainerRequest) -> cri::CheckpointContainerResponse = container::checkpoint;

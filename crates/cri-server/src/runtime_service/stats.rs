@@ -100,3 +100,39 @@ async fn matching_pods(
         .map(|usage| convert::pod_sandbox_stats(usage, &mountpoint))
         .collect()
 }
+
+pub(super) async fn list_metric_descriptors(
+    service: &RuntimeService,
+    _: cri::ListMetricDescriptorsRequest,
+) -> Result<cri::ListMetricDescriptorsResponse, Refusal> {
+    let descriptors = service.meter.descriptors();
+    let descriptors = descriptors.iter();
+    Ok(cri::ListMetricDescriptorsResponse {
+        descriptors: descriptors.map(convert::metric_descriptor).collect(),
+    })
+}
+
+pub(super) async fn list_metrics(
+    service: &RuntimeService,
+    _: cri::ListPodSandboxMetricsRequest,
+) -> Result<cri::ListPodSandboxMetricsResponse, Refusal> {
+    let pod_metrics = metrics(service).await;
+    Ok(cri::ListPodSandboxMetricsResponse { pod_metrics })
+}
+
+pub(super) async fn stream_metrics(
+    service: &RuntimeService,
+    _: cri::StreamPodSandboxMetricsRequest,
+) -> Result<Chunks<cri::StreamPodSandboxMetricsResponse>, Refusal> {
+    let metrics = metrics(service).await;
+    Ok(chunks(metrics, |pod_sandbox_metrics| {
+        cri::StreamPodSandboxMetricsResponse {
+            pod_sandbox_metrics,
+        }
+    }))
+}
+
+async fn metrics(service: &RuntimeService) -> Vec<cri::PodSandboxMetrics> {
+    let metrics = service.meter.metrics().await;
+    metrics.iter().map(convert::pod_sandbox_metrics).collect()
+}

@@ -91,6 +91,7 @@ pub(super) async fn services(config: &Config) -> anyhow::Result<Services> {
         images: images.clone(),
         cgroups,
         cgroup_driver: config.runtime.cgroup_manager,
+        settings: super::stats::settings(&config.stats),
     });
     let (runtime, image) = pinpod_cri_server::services(pinpod_cri_server::Parts {
         engine,

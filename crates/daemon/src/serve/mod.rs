@@ -7,6 +7,7 @@ mod lock;
 mod notify;
 mod plugins;
 mod socket;
+mod stats;
 mod streaming;
 mod user_namespaces;
 
