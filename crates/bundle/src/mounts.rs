@@ -82,14 +82,21 @@ fn standard(input: &SpecInput<'_>) -> Result<Vec<Mount>, SpecError> {
             "/sys",
             "bind",
             "/sys",
-            &[&hidden[..], &["rbind", access]].concat(),
+            &[&hidden[..], &["rbind", "rprivate", access]].concat(),
         )?
     } else {
         mount("/sys", "sysfs", "sysfs", &[&hidden[..], &[access]].concat())?
     };
-    let node = |path: &str| mount(path, "bind", path, &[&hidden[..], &["rbind"]].concat());
+    let node = |path: &str| {
+        mount(
+            path,
+            "bind",
+            path,
+            &[&hidden[..], &["rbind", "rprivate"]].concat(),
+        )
+    };
     let container = &input.container.config.security.namespaces;
-    // As with sysfs: the owner of the node's processes and queues may mount them, and nobody else.
+    // Private: crun's mounts below these would reach the node. As with sysfs: the owner of the node's processes and queues may mount them, and nobody else.
     let proc = if pod.user.is_some() && container.pid == PidMode::Node {
         node("/proc")?
     } else {
