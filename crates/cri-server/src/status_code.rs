@@ -26,14 +26,6 @@ impl<E: Classify> From<E> for Refusal {
 }
 
 impl Refusal {
-    /// For an RPC that this version does not have.
-    pub(crate) fn unimplemented(rpc: &str) -> Self {
-        Self {
-            class: ErrorClass::Unimplemented,
-            message: format!("pinpod has no {rpc} yet"),
-        }
-    }
-
     /// For a failure of the node itself, where no engine error says it.
     pub(crate) fn internal(what: &str, error: &dyn Error) -> Self {
         let message = format!("{what}: {}", with_causes(error));
@@ -171,14 +163,5 @@ mod tests {
         ] {
             assert_eq!(format!("{:?}", code(class)), format!("{class:?}"));
         }
-    }
-
-    #[test]
-    fn an_rpc_that_is_not_there_is_named() {
-        let status = answer::<()>("Exec", Err(Refusal::unimplemented("Exec"))).unwrap_err();
-        assert_eq!(
-            (status.code(), status.message()),
-            (Code::Unimplemented, "pinpod has no Exec yet")
-        );
     }
 }

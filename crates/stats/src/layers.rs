@@ -153,7 +153,7 @@ mod tests {
         note(&a, 10);
         assert_eq!(layers.next(&all, at(20)), Next::Now(b.clone()));
         assert_eq!(
-            layers.next(&[a.clone()], at(11)),
+            layers.next(std::slice::from_ref(&a), at(11)),
             Next::After(Duration::from_secs(9))
         );
         assert_eq!(layers.lock().len(), 1, "the others are forgotten");

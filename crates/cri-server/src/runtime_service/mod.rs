@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::Parts;
 use crate::node_report::NodeReport;
-use crate::status_code::{Refusal, answer};
+use crate::status_code::answer;
 use crate::stream::Chunks;
 
 /// The service for pod sandboxes and containers.
@@ -49,10 +49,9 @@ impl RuntimeService {
     }
 }
 
-/// `"Name" method(Request) -> Response = handler;`, where a line without a handler is an RPC that
-/// pinpod does not have yet.
+/// `"Name" method(Request) -> Response = handler;`
 macro_rules! runtime_service {
-    ($($rpc:literal $method:ident($request:ty) -> $response:ty $(= $handler:path)?;)*) => {
+    ($($rpc:literal $method:ident($request:ty) -> $response:ty = $handler:path;)*) => {
         #[tonic::async_trait]
         impl cri::runtime_service_server::RuntimeService for RuntimeService {
             type StreamPodSandboxesStream = Chunks<cri::StreamPodSandboxesResponse>;
@@ -66,17 +65,10 @@ macro_rules! runtime_service {
                 &self,
                 request: Request<$request>,
             ) -> Result<Response<$response>, Status> {
-                answer($rpc, runtime_service!(@call $rpc, self, request $(, $handler)?))
+                answer($rpc, $handler(self, request.into_inner()).await)
             })*
         }
     };
-    (@call $rpc:literal, $self:expr, $request:expr, $handler:path) => {
-        $handler($self, $request.into_inner()).await
-    };
-    (@call $rpc:literal, $self:expr, $request:expr) => {{
-        drop($request);
-        Err(Refusal::unimplemented($rpc))
-    }};
 }
 
 runtime_service! {
