@@ -163,7 +163,7 @@ async fn version_status_and_settings() {
     assert_eq!(names, ["", "crun", "runc"]);
     let default = answer.runtime_handlers[0].features.unwrap();
     assert!(!default.user_namespaces, "the default handler is runc");
-    assert_eq!(answer.info.keys().collect::<Vec<_>>(), ["config"]);
+    assert_eq!(answer.info.keys().collect::<Vec<_>>(), ["config", "events"]);
 
     let settings = runtime
         .runtime_config(cri::RuntimeConfigRequest {})
@@ -305,6 +305,9 @@ async fn what_is_refused() {
 
     let request = cri::CheckpointContainerRequest::default();
     let status = runtime.checkpoint_container(request).await.unwrap_err();
-    let expected = (Code::Unimplemented, "pinpod has no CheckpointContainer yet");
+    let expected = (
+        Code::InvalidArgument,
+        "location is \"\", not an absolute path",
+    );
     assert_eq!(code_and_message(&status), expected);
 }
