@@ -19,8 +19,15 @@ fn figures_are_told_when_relisted() -> Result {
             resource_metrics(kubelet, &pod).await?;
             // It finds the cgroup by itself and cannot know whose it is.
             let id = pod.container_id("nginx")?;
-            let metrics = kubelet.get("/metrics/cadvisor").await?;
-            line(&metrics, "container_memory_working_set_bytes", &[&id])?;
+            until(
+                "the cgroup's figures",
+                Duration::from_secs(60),
+                async || {
+                    let metrics = kubelet.get("/metrics/cadvisor").await?;
+                    Ok(line(&metrics, "container_memory_working_set_bytes", &[&id]).ok())
+                },
+            )
+            .await?;
             Ok(())
         },
     )
@@ -37,7 +44,7 @@ fn figures_are_told_with_events() -> Result {
             let network = &summary["network"];
             ensure!(network["txBytes"].as_u64() > Some(0), "{summary:#}");
             resource_metrics(kubelet, &pod).await?;
-            crictl_stats(node).await
+            cadvisor_metrics(node, kubelet, &pod).await
         },
     )
 }
@@ -100,8 +107,23 @@ async fn resource_metrics(kubelet: &Kubelet, pod: &Pod) -> Result {
     Ok(())
 }
 
-/// `crictl` reads the same container.
-async fn crictl_stats(node: &Node) -> Result {
+async fn cadvisor_metrics(node: &Node, kubelet: &Kubelet, pod: &Pod) -> Result {
+    let metrics = kubelet.get("/metrics/cadvisor").await?;
+    let pod = format!("pod=\"{}\"", pod.name());
+    let container = ["container=\"nginx\"", "namespace=\"default\"", &pod];
+    for name in [
+        "container_cpu_usage_seconds_total",
+        "container_memory_working_set_bytes",
+        "container_spec_memory_limit_bytes",
+    ] {
+        line(&metrics, name, &container)?;
+    }
+    line(
+        &metrics,
+        "container_network_receive_bytes_total",
+        &["interface=\"eth0\"", &pod],
+    )?;
+    // And crictl reads the same container.
     let stats: Value = serde_json::from_str(&node.crictl(&["stats", "-o", "json"]).await?)?;
     let names = stats["stats"].as_array().context("stats")?;
     ensure!(

@@ -33,10 +33,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proc_is_closed_and_what_is_not_there_has_nothing() {
-        let kept = kept_options([Path::new("/proc"), Path::new("/nowhere")]);
-        let proc = &kept[Path::new("/proc")];
-        assert!(proc.contains(&"nosuid"), "{proc:?}");
-        assert_eq!(kept.len(), 1);
+    fn the_options_are_those_that_the_kernel_lists() {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        for point in ["/", "/proc", "/sys", "/dev"] {
+            // The last mount on a point is the one to be seen there.
+            let Some(line) = mounts
+                .lines()
+                .rfind(|line| line.split(' ').nth(4) == Some(point))
+            else {
+                continue;
+            };
+            let listed: Vec<&str> = line.split(' ').nth(5).unwrap().split(',').collect();
+            let kept = kept_options([Path::new(point)]);
+            let kept = kept.get(Path::new(point)).cloned().unwrap_or_default();
+            for option in ["nosuid", "nodev", "noexec"] {
+                assert_eq!(kept.contains(&option), listed.contains(&option), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_options() {
+        assert!(kept_options([Path::new("/nowhere")]).is_empty());
     }
 }

@@ -339,6 +339,7 @@ async fn pods_and_lists(node: &Node, target: &Target) -> Result {
         )
         .await?;
     let watch = Watch::begin(node)?;
+    // The kernel's limit of arguments decides whether it runs.
     let many = ExecSyncRequest {
         container_id: target.container.clone(),
         cmd: vec!["echo".to_owned(); 500_000],
@@ -351,7 +352,6 @@ async fn pods_and_lists(node: &Node, target: &Target) -> Result {
     watch
         .end(node, "ExecSync with 500,000 words", &answered, 256 << 10)
         .await?;
-    ensure!(answered != "Ok", "{answered}");
     let watch = Watch::begin(node)?;
     let mut long = Request::new(VersionRequest::default());
     long.metadata_mut()

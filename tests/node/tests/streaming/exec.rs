@@ -254,8 +254,8 @@ fn an_attached_client_ends_a_stdin_that_is_for_one() -> Result {
             shared.stdin = true;
             let shared = node.launch(&pod, &config, shared).await?;
             let attach = format!(
-                "(echo one; sleep 1) | timeout 20 {0} {1} attach -i {2} || true; \
-                 (echo two; sleep 1) | timeout 20 {0} {1} attach -i --transport websocket {2} || true",
+                "(echo one; sleep 1) | timeout -s KILL 8 {0} {1} attach -i {2} || true; \
+                 (echo two; sleep 1) | timeout -s KILL 8 {0} {1} attach -i --transport websocket {2} || true",
                 tool("crictl")?.display(),
                 "--runtime-endpoint unix:///run/pinpod/pinpod.sock",
                 shared,
