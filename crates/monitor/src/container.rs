@@ -108,6 +108,20 @@ impl Monitor {
                 connection.event(&event);
             }
         }
+        if oom {
+            self.settle_oom_counters();
+        }
+    }
+
+    /// The kernel's kill of one container is none of the others in the pod.
+    fn settle_oom_counters(&mut self) {
+        for process in self.processes.values_mut() {
+            if let Role::Init(init) = &mut process.role
+                && let Some(oom) = &mut init.oom
+            {
+                oom.settle();
+            }
+        }
     }
 
     /// Answers connections that wait, and lets them ask again.

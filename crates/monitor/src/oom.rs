@@ -2,7 +2,8 @@
 //!
 //! systemd removes a scope as soon as it is empty, and the counter with it: often before the monitor
 //! has heard of the end. So the counter is also read whenever the kernel says that it has changed,
-//! which it does in cgroup v2.
+//! which it does in cgroup v2, but up to 10 ms late. Where even that is too late, the counter of the
+//! cgroup above tells, which outlives the container's and counts all below it.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -20,6 +21,8 @@ pub(crate) struct OomCounter {
     before: u64,
     /// The last that was seen.
     last: u64,
+    /// The counter of the pod in cgroup v2, and what of it is known to be others'.
+    above: Option<(OomFile, u64)>,
     /// Open while the kernel tells of changes.
     watched: Option<File>,
 }
@@ -30,6 +33,7 @@ impl OomCounter {
             source,
             before: 0,
             last: 0,
+            above: None,
             watched: None,
         }
     }
@@ -42,6 +46,10 @@ impl OomCounter {
         if !self.source.path.ends_with("memory.events") {
             return;
         }
+        self.above = above(&self.source).and_then(|file| {
+            let before = count(&file)?;
+            Some((file, before))
+        });
         // Each change is one event, as the file stays "changed" once its cgroup is gone.
         let changes = Watch::On(EventFlags::PRI | EventFlags::ET);
         self.watched = File::open(&self.source.path).ok().filter(|file| {
@@ -72,14 +80,38 @@ impl OomCounter {
         self.last > self.before
     }
 
-    /// Reads the counter if it is there.
+    /// Reads the counter if it is there, else the one above.
     pub(crate) fn look(&mut self) {
-        self.see(count(&self.source));
+        match count(&self.source) {
+            None if self.has_grown_above() => self.see(Some(self.before + 1)),
+            count => self.see(count),
+        }
+    }
+
+    /// What is counted above until now was of another container.
+    pub(crate) fn settle(&mut self) {
+        if let Some((file, known)) = &mut self.above {
+            *known = count(file).unwrap_or(*known);
+        }
+    }
+
+    fn has_grown_above(&self) -> bool {
+        let above = self.above.as_ref();
+        above.is_some_and(|(file, known)| count(file).is_some_and(|count| count > *known))
     }
 
     fn see(&mut self, count: Option<u64>) {
         self.last = self.last.max(count.unwrap_or_default());
     }
+}
+
+/// The same counter of the cgroup above.
+fn above(source: &OomFile) -> Option<OomFile> {
+    let name = source.path.file_name()?;
+    Some(OomFile {
+        path: source.path.parent()?.parent()?.join(name),
+        key: source.key.clone(),
+    })
 }
 
 /// `None` when the file is not there.
@@ -104,6 +136,39 @@ mod tests {
         assert_eq!(count_of(v2, "oom_kill"), Some(1));
         assert_eq!(count_of(v2, "none"), None);
         assert_eq!(count_of("oom_kill", "oom_kill"), None);
+    }
+
+    #[test]
+    fn the_counter_above_tells_when_the_own_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let pod = dir.path().join("memory.events");
+        let scope = dir.path().join("a.scope");
+        fs::create_dir(&scope).unwrap();
+        let begin = || {
+            fs::write(&pod, "oom_kill 1\n").unwrap();
+            let path = scope.join("memory.events");
+            fs::write(&path, "oom_kill 0\n").unwrap();
+            let key = "oom_kill".to_owned();
+            let mut counter = OomCounter::new(OomFile { path, key });
+            counter.begin(&Poller::new().unwrap(), 1);
+            counter
+        };
+        let gone = || fs::remove_file(scope.join("memory.events")).unwrap();
+        let mut counter = begin();
+        gone();
+        assert!(!counter.end(), "nothing was killed");
+        let mut counter = begin();
+        gone();
+        fs::write(&pod, "oom_kill 2\n").unwrap();
+        assert!(counter.end());
+        let mut counter = begin();
+        fs::write(&pod, "oom_kill 2\n").unwrap();
+        assert!(!counter.end(), "the own counter is there, and tells");
+        let mut counter = begin();
+        fs::write(&pod, "oom_kill 2\n").unwrap();
+        counter.settle();
+        gone();
+        assert!(!counter.end(), "it was another's");
     }
 
     #[test]

@@ -48,7 +48,11 @@ async fn ends_are_told_truly(_: &mut Node, kubelet: &mut Kubelet) -> Result {
     let pod = kubelet
         .until("loop", |pod| {
             let state = &pod.container("crash")?["state"]["waiting"];
-            Ok(pod.restarts("crash")? >= 2 && state["reason"] == "CrashLoopBackOff")
+            // With events, an alpha feature, the kubelet may ask for the attempt that has just ended
+            // until it lists all pods again, and is refused.
+            let waits = ["CrashLoopBackOff", "RunContainerError"]
+                .contains(&state["reason"].as_str().unwrap_or_default());
+            Ok(pod.restarts("crash")? >= 2 && waits)
         })
         .await?;
     let last = &pod.container("crash")?["lastState"]["terminated"];

@@ -111,8 +111,8 @@ async fn cadvisor_metrics(node: &Node, kubelet: &Kubelet, pod: &Pod) -> Result {
     let metrics = kubelet.get("/metrics/cadvisor").await?;
     let pod = format!("pod=\"{}\"", pod.name());
     let container = ["container=\"nginx\"", "namespace=\"default\"", &pod];
+    // Seconds are whole in CRI, so the time of a young container's processor is none yet.
     for name in [
-        "container_cpu_usage_seconds_total",
         "container_memory_working_set_bytes",
         "container_spec_memory_limit_bytes",
     ] {

@@ -39,8 +39,9 @@ pub(crate) fn cgroup_parent() -> Result<String> {
     Ok(format!("/pinpod-test-{id}"))
 }
 
-/// The OCI runtime that nodes use.
-pub(crate) fn runtime() -> String {
+/// The OCI runtime that nodes use: `runc` or `crun`.
+#[must_use]
+pub fn runtime() -> String {
     std::env::var(RUNTIME).unwrap_or_else(|_| "runc".to_owned())
 }
 

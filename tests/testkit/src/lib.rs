@@ -35,7 +35,7 @@ pub use binaries::tool;
 pub use cri::container;
 pub use image::{Image, ImageBuilder};
 pub use image_catalog::{busybox, nginx, tiny};
-pub use isolate::isolated;
+pub use isolate::{isolated, runtime};
 pub use leak::Snapshot;
 pub use node::{Node, Options, on_node};
 pub use program::run;
