@@ -16,11 +16,13 @@ const PIN_DIRECTORIES: [&str; 5] = [
 ];
 
 /// Files and directories that come with the first pod and stay, by purpose.
-const LASTING: [&str; 11] = [
+const LASTING: [&str; 12] = [
     // Directories of state of the OCI runtimes.
     "/run/pinpod/runtimes",
     "/run/pinpod/runtimes/runc",
     "/run/pinpod/runtimes/crun",
+    // crun makes its own even to say what it can.
+    "/run/crun",
     // Notes about CNI attachments.
     "/var/lib/pinpod/cni",
     // Locks and bookkeeping of CNI plugins and of iptables.
