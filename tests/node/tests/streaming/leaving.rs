@@ -98,6 +98,8 @@ fn the_daemon_ends_or_dies_while_a_command_runs() -> Result {
                 // One that is held up by its client while the daemon goes, and one that waits.
                 let url = exec_url(node, request(&id, &["sh", "-c", TALK], true, false)).await?;
                 let mut deaf = websocket(&url, "v5.channel.k8s.io").await?;
+                // It has begun: one that is still being started ends with its client.
+                while deaf.next().await.context("the end")??.into_data().len() < 2 {}
                 let script = "echo begun; read line; sleep 2; echo $? > /quiet";
                 let url = exec_url(node, request(&id, &["sh", "-c", script], true, false)).await?;
                 let mut quiet = websocket(&url, "v5.channel.k8s.io").await?;
