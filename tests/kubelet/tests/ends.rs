@@ -15,10 +15,15 @@ fn ends_are_told_truly_when_relisted() -> Result {
     on_kubelet(
         "ends_are_told_truly_when_relisted",
         Mode::Relisting,
-        ends_are_told_truly,
+        async |node, kubelet| {
+            crashes_again_and_again(kubelet).await?;
+            ends_are_told_truly(node, kubelet).await
+        },
     )
 }
 
+/// Without a pod that crashes again and again, which is an open fault: the kubelet's cache may stay
+/// behind events that come fast, and then it asks for the attempt that has just ended.
 #[test]
 fn ends_are_told_truly_with_events() -> Result {
     on_kubelet(
@@ -28,10 +33,24 @@ fn ends_are_told_truly_with_events() -> Result {
     )
 }
 
-async fn ends_are_told_truly(_: &mut Node, kubelet: &mut Kubelet) -> Result {
+async fn crashes_again_and_again(kubelet: &mut Kubelet) -> Result {
     let image = busybox().await?;
     let crash = shell("crash", &image, "echo attempt; exit 3");
     kubelet.place(&Manifest::new("loop", json!([crash])))?;
+    let pod = kubelet
+        .until("loop", |pod| {
+            let state = &pod.container("crash")?["state"]["waiting"];
+            Ok(pod.restarts("crash")? >= 2 && state["reason"] == "CrashLoopBackOff")
+        })
+        .await?;
+    let last = &pod.container("crash")?["lastState"]["terminated"];
+    assert_eq!(last["exitCode"], 3, "{}", pod.status());
+    assert_eq!(kubelet.logs(&pod, "crash").await?, "attempt\n");
+    Ok(())
+}
+
+async fn ends_are_told_truly(_: &mut Node, kubelet: &mut Kubelet) -> Result {
+    let image = busybox().await?;
     let mut glutton = shell("glutton", &image, "exec tail /dev/zero");
     glutton["resources"] = json!({"limits": {"memory": "16Mi"}});
     let once = |name, container| {
@@ -44,20 +63,6 @@ async fn ends_are_told_truly(_: &mut Node, kubelet: &mut Kubelet) -> Result {
         "echo done; echo because >/dev/termination-log",
     );
     kubelet.place(&once("job", worker))?;
-
-    let pod = kubelet
-        .until("loop", |pod| {
-            let state = &pod.container("crash")?["state"]["waiting"];
-            // With events, an alpha feature, the kubelet may ask for the attempt that has just ended
-            // until it lists all pods again, and is refused.
-            let waits = ["CrashLoopBackOff", "RunContainerError"]
-                .contains(&state["reason"].as_str().unwrap_or_default());
-            Ok(pod.restarts("crash")? >= 2 && waits)
-        })
-        .await?;
-    let last = &pod.container("crash")?["lastState"]["terminated"];
-    assert_eq!(last["exitCode"], 3, "{}", pod.status());
-    assert_eq!(kubelet.logs(&pod, "crash").await?, "attempt\n");
 
     let pod = kubelet
         .until("hungry", |pod| Ok(pod.phase() == "Failed"))
