@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 
-/// How long a lock is waited for. A daemon that was killed while it started a program leaves a child
-/// that has the lock until the program runs.
+/// How long a lock is waited for. A daemon that was killed while it started a program may leave a
+/// child that has the lock until the program runs.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
