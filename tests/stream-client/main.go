@@ -164,7 +164,9 @@ func (o options) exec(address string, stdin io.Reader, stdout, stderr io.Writer)
 		stream.Stderr = stderr
 	}
 	if o.sizes != "" {
-		stream.TerminalSizeQueue = &sizes{left: strings.Split(o.sizes, ",")}
+		seen := make(chan struct{}, 1)
+		stream.Stdout = watched{stdout, seen}
+		stream.TerminalSizeQueue = &sizes{left: strings.Split(o.sizes, ","), seen: seen}
 	}
 	return executor.StreamWithContext(context.Background(), stream)
 }
@@ -194,9 +196,26 @@ func (o options) executor(address string) (remotecommand.Executor, error) {
 	}
 }
 
-// sizes gives one size after the other, with time between them for somebody to look.
+// watched tells when something was written.
+type watched struct {
+	io.Writer
+	seen chan<- struct{}
+}
+
+func (w watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	select {
+	case w.seen <- struct{}{}:
+	default:
+	}
+	return n, err
+}
+
+// sizes gives the first size at once, and each other when the process has written something: it has
+// seen the one before, however slow its start.
 type sizes struct {
 	left  []string
+	seen  <-chan struct{}
 	begun bool
 }
 
@@ -205,7 +224,7 @@ func (s *sizes) Next() *remotecommand.TerminalSize {
 		return nil
 	}
 	if s.begun {
-		time.Sleep(time.Second)
+		<-s.seen
 	}
 	s.begun = true
 	var size remotecommand.TerminalSize

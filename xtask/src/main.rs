@@ -31,7 +31,9 @@ fn tidy() -> anyhow::Result<Vec<String>> {
 
 /// The root of the checkout.
 fn top() -> anyhow::Result<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // As cargo says it now: checkouts that share a target directory share this binary too.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run me by cargo xtask")?;
+    let here = PathBuf::from(here);
     let top = here.parent().context("xtask lies in no directory")?;
     Ok(top.to_path_buf())
 }
