@@ -15,15 +15,10 @@ fn ends_are_told_truly_when_relisted() -> Result {
     on_kubelet(
         "ends_are_told_truly_when_relisted",
         Mode::Relisting,
-        async |node, kubelet| {
-            crashes_again_and_again(kubelet).await?;
-            ends_are_told_truly(node, kubelet).await
-        },
+        ends_are_told_truly,
     )
 }
 
-/// Without a pod that crashes again and again, which is an open fault: the kubelet's cache may stay
-/// behind events that come fast, and then it asks for the attempt that has just ended.
 #[test]
 fn ends_are_told_truly_with_events() -> Result {
     on_kubelet(
@@ -40,7 +35,7 @@ async fn crashes_again_and_again(kubelet: &mut Kubelet) -> Result {
     let pod = kubelet
         .until("loop", |pod| {
             let state = &pod.container("crash")?["state"]["waiting"];
-            Ok(pod.restarts("crash")? >= 2 && state["reason"] == "CrashLoopBackOff")
+            Ok(pod.restarts("crash")? >= 4 && state["reason"] == "CrashLoopBackOff")
         })
         .await?;
     let last = &pod.container("crash")?["lastState"]["terminated"];
@@ -50,6 +45,7 @@ async fn crashes_again_and_again(kubelet: &mut Kubelet) -> Result {
 }
 
 async fn ends_are_told_truly(_: &mut Node, kubelet: &mut Kubelet) -> Result {
+    crashes_again_and_again(kubelet).await?;
     let image = busybox().await?;
     let mut glutton = shell("glutton", &image, "exec tail /dev/zero");
     glutton["resources"] = json!({"limits": {"memory": "16Mi"}});

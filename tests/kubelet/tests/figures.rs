@@ -53,7 +53,8 @@ async fn web(kubelet: &Kubelet) -> Result<Pod> {
     let mut server = shell(
         "nginx",
         &nginx().await?,
-        "echo written >/written; exec nginx",
+        // CRI counts a processor's seconds whole: some must be used.
+        "echo written >/written; (ulimit -t 2; while :; do :; done) & exec nginx",
     );
     server["resources"] = json!({"limits": {"memory": "64Mi"}});
     kubelet.place(&Manifest::new("web", json!([server])))?;
@@ -108,10 +109,14 @@ async fn resource_metrics(kubelet: &Kubelet, pod: &Pod) -> Result {
 }
 
 async fn cadvisor_metrics(node: &Node, kubelet: &Kubelet, pod: &Pod) -> Result {
-    let metrics = kubelet.get("/metrics/cadvisor").await?;
     let pod = format!("pod=\"{}\"", pod.name());
     let container = ["container=\"nginx\"", "namespace=\"default\"", &pod];
-    // Seconds are whole in CRI, so the time of a young container's processor is none yet.
+    let metrics = until("a second of CPU", Duration::from_secs(60), async || {
+        let metrics = kubelet.get("/metrics/cadvisor").await?;
+        let used = line(&metrics, "container_cpu_usage_seconds_total", &container);
+        Ok(used.is_ok().then_some(metrics))
+    })
+    .await?;
     for name in [
         "container_memory_working_set_bytes",
         "container_spec_memory_limit_bytes",

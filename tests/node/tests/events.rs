@@ -132,7 +132,8 @@ fn the_whole_life_of_a_pod_is_told() -> Result {
             use ContainerState::{ContainerExited, ContainerRunning};
             assert_eq!(states(1), []);
             let running = (main.as_str(), ContainerRunning, 0);
-            assert_eq!(states(6), [running, (short.as_str(), ContainerExited, 3)]);
+            let newest_first = [(short.as_str(), ContainerExited, 3), running];
+            assert_eq!(states(6), newest_first);
             assert_eq!(states(9), [(main.as_str(), ContainerExited, 137)]);
             assert_eq!(states(11), []);
             let sandbox = |index: usize| all[index].pod_sandbox_status.as_ref().unwrap().state();
@@ -143,7 +144,7 @@ fn the_whole_life_of_a_pod_is_told() -> Result {
     )
 }
 
-/// The kubelet takes either for the newer one by its time.
+/// The kubelet takes either for the newer one by its time, and the first container of a name for the last.
 #[test]
 fn status_and_events_agree() -> Result {
     on_node(
@@ -154,18 +155,26 @@ fn status_and_events_agree() -> Result {
             let mut events = follow(node).await?;
             let config = node.pod("agree");
             let pod = node.run_pod(&config).await?;
-            let main = container("main", &image, &["sleep", "1000"]);
-            node.launch(&pod, &config, main).await?;
-            let (_, all) = hear(&mut events, &[], 4).await?;
+            for attempt in 0..3 {
+                let mut main = container("main", &image, &["sleep", "1000"]);
+                main.metadata.get_or_insert_default().attempt = attempt;
+                node.launch(&pod, &config, main).await?;
+            }
+            let (_, all) = hear(&mut events, &[], 8).await?;
             let request = PodSandboxStatusRequest {
                 pod_sandbox_id: pod.clone(),
                 verbose: false,
             };
             let status = node.runtime().pod_sandbox_status(request).await?;
             let status = status.into_inner();
-            ensure!(status.timestamp > all[3].created_at, "the later is newer");
-            assert_eq!(status.containers_statuses, all[3].containers_statuses);
-            assert_eq!(status.status, all[3].pod_sandbox_status);
+            ensure!(status.timestamp > all[7].created_at, "the later is newer");
+            assert_eq!(status.containers_statuses, all[7].containers_statuses);
+            assert_eq!(status.status, all[7].pod_sandbox_status);
+            let attempts = status.containers_statuses.iter();
+            let attempts: Vec<_> = attempts
+                .map(|it| it.metadata.as_ref().map(|metadata| metadata.attempt))
+                .collect();
+            assert_eq!(attempts, [2, 1, 0].map(Some));
             node.remove_pod(&pod).await
         },
     )

@@ -78,10 +78,11 @@ pub(super) async fn status(
     })
 }
 
-/// The states of all containers of a pod, in the order of their creation.
+/// The states of all containers of a pod, the newest first: a kubelet that follows events takes the first
+/// of a name for its last attempt, and the next one's number from it.
 pub(super) fn statuses_of(pod: &PodSnapshot, images: &Images) -> Vec<cri::ContainerStatus> {
-    let containers = pod.containers.iter();
-    containers
+    let newest_first = pod.containers.iter().rev();
+    newest_first
         .map(|container| status_of(container, images))
         .collect()
 }
