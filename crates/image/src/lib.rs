@@ -24,6 +24,7 @@ mod pull;
 mod record;
 mod settings;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -345,6 +346,34 @@ impl Images {
         .await
     }
 
+    /// What a file in the root directory of an image has, up to `max` bytes; `None` if there is no
+    /// such file. Nothing is mounted for it.
+    ///
+    /// # Errors
+    /// [`RootfsError`].
+    pub async fn root_file(
+        &self,
+        image: &ImageId,
+        name: &'static str,
+        max: u64,
+    ) -> Result<Option<Vec<u8>>, RootfsError> {
+        let image = image.clone();
+        self.blocking(move |shared| {
+            let layers = shared.catalog.layers(&image);
+            let layers = layers.ok_or(RootfsError::NoImage { image })?;
+            for layer in layers.iter().rev() {
+                let path = shared.store.diff(&layer.key).join(name);
+                match read_file(&path, max) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(RootfsError::Io { path, source }),
+                    Ok(content) => return Ok(content),
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
     /// Imports the images of an OCI layout directory, an archive of one, or an archive of
     /// `docker save`, compressed or not. `tag` names the image when the file holds one only.
     ///
@@ -407,3 +436,15 @@ impl Images {
 
 /// Shortest prefix of an id that is looked up.
 const SHORTEST_PREFIX: usize = 3;
+
+/// The first bytes of a file; `None` if the path is of something else, such as a whiteout.
+fn read_file(path: &Path, max: u64) -> std::io::Result<Option<Vec<u8>>> {
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    std::fs::File::open(path)?
+        .take(max)
+        .read_to_end(&mut content)?;
+    Ok(Some(content))
+}

@@ -442,22 +442,40 @@ pub enum CreateContainerError {
     /// A prepared source that stays.
     #[error("cannot let go of the sources of mounts")]
     Unstage(#[from] UnstageError),
-    /// The archive of a checkpoint that is given in place of an image.
-    #[error("image: cannot use the checkpoint {path}", path = .path.display())]
+    /// The checkpoint that is given in place of an image.
+    #[error("image: cannot use the checkpoint {checkpoint}")]
     Checkpoint {
-        /// The archive.
-        path: PathBuf,
+        /// The archive's path, or the image that has its files.
+        checkpoint: String,
         /// Why.
         #[source]
         source: std::io::Error,
     },
+    /// The image that has a checkpoint's files.
+    #[error("image: cannot read the checkpoint {checkpoint}")]
+    ReadCheckpointImage {
+        /// The image.
+        checkpoint: String,
+        /// Why.
+        #[source]
+        source: pinpod_image::RootfsError,
+    },
     /// The image that a checkpoint was taken of.
-    #[error("the checkpoint {path} needs the image {image}, which is not on this node", path = .path.display())]
-    CheckpointImage {
-        /// The archive.
-        path: PathBuf,
-        /// Its names.
+    #[error("the checkpoint {checkpoint} needs the image {image}, which is not on this node")]
+    CheckpointBase {
+        /// The archive's path, or the image that has its files.
+        checkpoint: String,
+        /// The image's names.
         image: String,
+    },
+    /// The image that a checkpoint was taken of, from its registry.
+    #[error("the checkpoint {checkpoint} needs an image")]
+    PullCheckpointBase {
+        /// The archive's path, or the image that has its files.
+        checkpoint: String,
+        /// Why it could not be pulled.
+        #[source]
+        source: pinpod_image::PullError,
     },
     /// Nothing can be restored here.
     #[error("runtime handler {handler:?} cannot restore a checkpoint: {lack}")]
@@ -513,10 +531,12 @@ impl Classify for CreateContainerError {
             Self::NoImage(_)
             | Self::NoMountImage { .. }
             | Self::MountImageGone
-            | Self::CheckpointImage { .. }
+            | Self::CheckpointBase { .. }
             | Self::Gone(_) => ErrorClass::NotFound,
             Self::NoCheckpoints { .. } => ErrorClass::Unimplemented,
             Self::Checkpoint { .. } => ErrorClass::InvalidArgument,
+            Self::ReadCheckpointImage { source, .. } => source.class(),
+            Self::PullCheckpointBase { source, .. } => source.class(),
             Self::ImageSubPath { .. } | Self::MountMapping { .. } => ErrorClass::InvalidArgument,
             Self::MountIds { .. } => ErrorClass::FailedPrecondition,
             Self::MountImage { source, .. } => source.class(),

@@ -186,7 +186,8 @@ impl Engine {
 
     /// CreateContainer. The work goes on when the caller goes away; the same metadata in the same
     /// pod again joins it or gets the finished container. An image that is an absolute path is the
-    /// archive of a checkpoint, which the start restores.
+    /// archive of a checkpoint, and one that is annotated as a checkpoint has the files of such an
+    /// archive: the start restores it.
     ///
     /// # Errors
     /// [`CreateContainerError`], after everything made was undone.
@@ -195,7 +196,7 @@ impl Engine {
         pod: &str,
         mut config: ContainerConfig,
     ) -> Result<ContainerId, Arc<CreateContainerError>> {
-        let restore = container::archive_of(&self.parts, &mut config)
+        let restore = container::checkpoint_of(&self.parts, &mut config)
             .await
             .map_err(Arc::new)?;
         let handle = self

@@ -68,6 +68,25 @@ pub(crate) struct PodRecord {
     pub(crate) attachment: Option<Attachment>,
 }
 
+/// Where a checkpoint lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Checkpoint {
+    /// In an archive, a file of the node.
+    Archive(PathBuf),
+    /// In an image that has the archive's entries as its files.
+    Image(ImageId),
+}
+
+impl std::fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Archive(path) => path.display().fmt(f),
+            Self::Image(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A container on disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ContainerRecord {
@@ -83,9 +102,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) stop_signal: Option<Signal>,
     /// The process whose PID namespace it joins (PID mode TARGET).
     pub(crate) target: Option<ProcessIdentity>,
-    /// The archive of a checkpoint that it is made from.
+    /// The checkpoint that it is made from.
     #[serde(default)]
-    pub(crate) restore: Option<PathBuf>,
+    pub(crate) restore: Option<Checkpoint>,
     /// Cgroup of the container, relative to the mount of each hierarchy.
     pub(crate) cgroup: CgroupPath,
     pub(crate) created_at: UnixNanos,

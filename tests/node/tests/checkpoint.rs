@@ -2,13 +2,17 @@
 //! is missing.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result as Outcome, ensure};
 use pinpod_cri_api::runtime::v1::{
-    CheckpointContainerRequest, ContainerConfig, ContainerState, ImageSpec,
+    CheckpointContainerRequest, ContainerConfig, ContainerState, ImageSpec, ListImagesRequest,
+    RemoveImageRequest,
 };
-use pinpod_testkit::{Node, Options, Result, busybox, container, on_node, run, tool, until};
+use pinpod_testkit::{
+    ImageBuilder, Node, Options, Registry, Result, busybox, container, on_node, run, tool, until,
+};
 use tonic::{Code, Status};
 
 const COUNT: &str = "n=0; while :; do echo line $n; echo $n > /count; n=$((n+1)); sleep 0.1; done";
@@ -184,6 +188,120 @@ fn a_checkpoint_is_taken_and_restored_in_another_pod() -> Result {
             node.stop_container(&id, 0).await?;
             assert_eq!(node.exited(&id).await?.exit_code, 137);
             std::fs::remove_file(location)?;
+            node.remove_pod(&pod).await
+        },
+    )
+}
+
+/// An image of the files of a checkpoint.
+async fn of_files(node: &mut Node, files: &Path, tag: &str, annotation: &str) -> Result<String> {
+    let mut image = ImageBuilder::new();
+    image.contents(files)?.annotate(annotation, "main");
+    let image = image.build(&format!("localhost:5000/test/checkpoint:{tag}"))?;
+    Ok(node.import(image).await?.reference)
+}
+
+async fn remove_image(node: &Node, image: &str) -> Result {
+    let image = ImageSpec {
+        image: image.to_owned(),
+        ..Default::default()
+    };
+    let request = RemoveImageRequest { image: Some(image) };
+    node.images().remove_image(request).await?;
+    Ok(())
+}
+
+/// Pulled by its digest it has no tag.
+async fn remove_busybox(node: &Node) -> Result {
+    let request = ListImagesRequest::default();
+    let all = node
+        .images()
+        .list_images(request)
+        .await?
+        .into_inner()
+        .images;
+    let named = |digest: &String| digest.starts_with("localhost:5000/test/busybox@");
+    let busybox = all.iter().find(|it| it.repo_digests.iter().any(named));
+    remove_image(node, &busybox.context("busybox")?.id).await
+}
+
+/// As `buildah` makes them: the archive's files in a layer, and an annotation. The node has not got the
+/// image that the checkpoint was taken of, and the kubelet would not know to pull it.
+#[test]
+fn an_image_with_a_checkpoint_is_restored_with_the_image_that_it_needs() -> Result {
+    on_node(
+        "an_image_with_a_checkpoint_is_restored_with_the_image_that_it_needs",
+        Options::default(),
+        async |node| {
+            if pinpod_testkit::runtime() == "crun" {
+                return crun_names_what_it_lacks(node).await;
+            }
+            use_criu().await?;
+            let registry = Registry::start().await?;
+            let base = busybox().await?;
+            registry.push(&base).await?;
+            let base = node.pull(base).await?;
+            let config = node.pod("first");
+            let pod = node.run_pod(&config).await?;
+            let main = container("main", &base, &["sh", "-c", COUNT]);
+            let id = node.launch(&pod, &config, main.clone()).await?;
+            node.output(&id, &["sh", "-c", "echo kept > /tmp/kept; rm /etc/group"])
+                .await?;
+            // One that began anew would be found at less.
+            let before = until(
+                "a count to go on from",
+                Duration::from_secs(20),
+                async || Ok(Some(count(node, &id).await?).filter(|count| *count > 10)),
+            )
+            .await?;
+            let location = "/var/lib/kubelet/first.tar";
+            checkpoint(node, &id, location, 60).await?;
+            node.remove_pod(&pod).await?;
+
+            let files = Path::new("/tmp/checkpoint");
+            std::fs::create_dir(files)?;
+            let directory = files.display().to_string();
+            run("tar", &["-x", "-f", location, "-C", &directory]).await?;
+            std::fs::remove_file(location)?;
+            let criu = of_files(node, files, "criu", "org.criu.checkpoint.container.name").await?;
+            let former = "io.kubernetes.cri-o.annotations.checkpoint.name";
+            let former = of_files(node, files, "former", former).await?;
+            let late = of_files(node, files, "late", "org.criu.checkpoint.container.name").await?;
+            let mut empty = ImageBuilder::new();
+            empty.annotate("org.criu.checkpoint.container.name", "main");
+            let empty = empty.build("localhost:5000/test/checkpoint:empty")?;
+            let empty = node.import(empty).await?.reference;
+
+            let config = node.pod("second");
+            let pod = node.run_pod(&config).await?;
+            for image in [&criu, &former] {
+                remove_busybox(node).await?;
+                let id = node
+                    .launch(&pod, &config, of_archive("again", image, &main))
+                    .await?;
+                let restored = count(node, &id).await?;
+                ensure!(restored >= before, "{restored} after {before}");
+                counts_on(node, &id).await?;
+                assert_eq!(node.output(&id, &["cat", "/tmp/kept"]).await?, "kept\n");
+                assert_eq!(node.exec(&id, &["cat", "/etc/group"]).await?.exit_code, 1);
+                // The checkpoint is in the container now, and its image can go.
+                remove_image(node, image).await?;
+                node.stop_container(&id, 0).await?;
+                node.remove_container(&id).await?;
+            }
+
+            // One that is no checkpoint, and one whose image nobody has any more.
+            drop(registry);
+            remove_busybox(node).await?;
+            for (image, why) in [
+                (&empty, "it has no config.dump"),
+                (&late, "localhost:5000/test/busybox@sha256:"),
+            ] {
+                let again = of_archive("again", image, &main);
+                let error = node.create_container(&pod, &config, again).await;
+                let error = format!("{:#}", error.unwrap_err());
+                ensure!(error.contains(why), "{error}");
+            }
             node.remove_pod(&pod).await
         },
     )

@@ -26,6 +26,7 @@ pub struct ImageBuilder {
     tar: tar::Builder<Vec<u8>>,
     known: BTreeSet<PathBuf>,
     config: Value,
+    annotations: Value,
 }
 
 impl std::fmt::Debug for ImageBuilder {
@@ -54,6 +55,7 @@ impl ImageBuilder {
             tar: tar::Builder::new(Vec::new()),
             known: BTreeSet::new(),
             config: json!({"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}),
+            annotations: json!({}),
         }
     }
 
@@ -61,6 +63,23 @@ impl ImageBuilder {
     pub fn set(&mut self, key: &str, value: Value) -> &mut Self {
         self.config[key] = value;
         self
+    }
+
+    /// Sets an annotation of the manifest.
+    pub fn annotate(&mut self, key: &str, value: &str) -> &mut Self {
+        self.annotations[key] = json!(value);
+        self
+    }
+
+    /// Adds what a directory of this machine has, with its modes and owners.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the layer cannot be written.
+    pub fn contents(&mut self, source: &Path) -> Result<&mut Self> {
+        self.tar
+            .append_dir_all("", source)
+            .with_context(|| source.display().to_string())?;
+        Ok(self)
     }
 
     /// Adds a directory and its parents.
@@ -175,6 +194,7 @@ impl ImageBuilder {
             "mediaType": kind("manifest.v1+json"),
             "config": config,
             "layers": [layer],
+            "annotations": self.annotations,
         });
         let manifest = manifest.to_string();
         let mut manifest = blob(&layout, &kind("manifest.v1+json"), manifest.as_bytes())?;

@@ -170,8 +170,16 @@ pub(crate) fn read_config(archive: &Path) -> io::Result<ConfigDump> {
             return Ok(serde_json::from_reader(entry)?);
         }
     }
-    let what = format!("it has no {CONFIG}: it is not the archive of a checkpoint");
-    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+    parse_config(None)
+}
+
+/// Reads `config.dump` as a file, if there is one.
+pub(crate) fn parse_config(text: Option<&[u8]>) -> io::Result<ConfigDump> {
+    let Some(text) = text else {
+        let what = format!("it has no {CONFIG}: it is not a checkpoint");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    };
+    Ok(serde_json::from_slice(text)?)
 }
 
 /// Unpacks criu's images into `dir`, and brings the container's changes into its root file system.
@@ -182,16 +190,45 @@ pub(crate) fn unpack(archive: &Path, dir: &Path, rootfs: &Path) -> io::Result<()
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let wanted = path.starts_with(IMAGES)
-            || [ROOTFS_DIFF, DELETED]
-                .iter()
-                .any(|name| path == Path::new(name));
+        let wanted = WANTED.iter().any(|name| path.starts_with(name));
         let kind = entry.header().entry_type();
         if wanted && (kind.is_file() || kind.is_dir()) {
             entry.unpack_in(dir)?;
         }
     }
     apply_changes(dir, rootfs)
+}
+
+/// What a restore reads.
+const WANTED: [&str; 3] = [IMAGES, ROOTFS_DIFF, DELETED];
+
+/// As [`unpack`], of an archive's entries in a directory.
+pub(crate) fn copy(from: &Path, dir: &Path, rootfs: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    for name in WANTED {
+        match copy_tree(&from.join(name), &dir.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => copied?,
+        }
+    }
+    apply_changes(dir, rootfs)
+}
+
+/// Copies files and directories; criu writes nothing else.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(from)?;
+    if metadata.is_file() {
+        return fs::copy(from, to).map(drop);
+    }
+    if !metadata.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        copy_tree(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
 }
 
 /// What was removed goes first: a directory that took the place of another is in both lists.
@@ -303,5 +340,27 @@ mod tests {
         tar.into_inner().unwrap();
         let error = read_config(&path).unwrap_err();
         assert!(error.to_string().contains("config.dump"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_as_good_as_an_archive() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = |name: &str| temporary.path().join(name);
+        for dir in ["image/checkpoint/sub", "upper", "rootfs/etc"] {
+            fs::create_dir_all(path(dir)).unwrap();
+        }
+        fs::write(path("image/checkpoint/sub/core"), "core").unwrap();
+        std::os::unix::fs::symlink("/etc/shadow", path("image/checkpoint/link")).unwrap();
+        fs::write(path("image/dump.log"), "fine").unwrap();
+        fs::write(path("upper/new"), "new").unwrap();
+        save_changes(&path("upper"), &path("image")).unwrap();
+        fs::write(path("image/deleted.files"), r#"["etc"]"#).unwrap();
+        copy(&path("image"), &path("restore"), &path("rootfs")).unwrap();
+        let core = fs::read(path("restore/checkpoint/sub/core")).unwrap();
+        assert_eq!(core, b"core");
+        assert_eq!(fs::read(path("rootfs/new")).unwrap(), b"new");
+        for gone in ["restore/checkpoint/link", "restore/dump.log", "rootfs/etc"] {
+            assert!(fs::symlink_metadata(path(gone)).is_err(), "{gone}");
+        }
     }
 }

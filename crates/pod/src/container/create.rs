@@ -86,8 +86,8 @@ async fn steps(
     host::check_apparmor(&spec)?;
     write_spec(&bundle, &spec)?;
     context.dirs.write_container(record)?;
-    record.phase = if let Some(archive) = record.restore.clone() {
-        restore::prepare(context, handler, record, &archive).await?;
+    record.phase = if let Some(checkpoint) = record.restore.clone() {
+        restore::prepare(context, handler, record, &checkpoint).await?;
         ContainerPhase::Prepared
     } else {
         let process = run_runtime(context, handler, record, None).await?;

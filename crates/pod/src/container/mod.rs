@@ -32,7 +32,7 @@ pub(crate) use exec::{exec_sync, reopen_log};
 pub use exec_stream::ExecStreamRequest;
 pub(crate) use mounts::hold_images;
 pub(crate) use operate::{NewLimits, is_started, merge_resources, start, update};
-pub(crate) use restore::{archive_of, restore, restored_process};
+pub(crate) use restore::{checkpoint_of, restore, restored_process};
 pub(crate) use stop::{StopOrder, kill_rest, stop};
 pub(crate) use teardown::{remove, teardown};
 

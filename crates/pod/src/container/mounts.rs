@@ -100,6 +100,23 @@ pub(super) async fn unstage(bundle: &Path) -> Result<(), UnstageError> {
     blocking(move || mount::unmount(&directory).map_err(UnstageError)).await
 }
 
+/// A directory for something else to be mounted on, as long as the mounts are staged.
+pub(super) async fn another_place(
+    bundle: &Path,
+    name: &'static str,
+) -> Result<PathBuf, CreateContainerError> {
+    let directory = bundle.join(DIRECTORY);
+    blocking(move || {
+        if !mount::is_mount_point(&directory).map_err(CreateContainerError::Stage)? {
+            make_private(&directory)?;
+        }
+        let place = directory.join(name);
+        make_place(&place, true)?;
+        Ok(place)
+    })
+    .await
+}
+
 /// The place of all of them, which nothing propagates to or from.
 fn make_private(directory: &Path) -> Result<(), CreateContainerError> {
     std::fs::create_dir_all(directory).map_err(|source| FileError {

@@ -1,6 +1,5 @@
 //! The containers of the pod: what requests begin, and what their ends change.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::{Driver, PodWork, answer_all};
 use crate::container::{self, FailedCreation, NewLimits};
 use crate::error::{ContainerError, CreateContainerError, TeardownError};
 use crate::policy::{Ask, Decision, Stage, decide};
-use crate::record::{ContainerRecord, PodPhase};
+use crate::record::{Checkpoint, ContainerRecord, PodPhase};
 use crate::snapshot::{ContainerPhase, Exit};
 use crate::{sandbox, watch_process};
 
@@ -24,7 +23,7 @@ impl Driver {
     pub(super) fn create_container(
         &mut self,
         config: ContainerConfig,
-        restore: Option<PathBuf>,
+        restore: Option<Checkpoint>,
         reply: Reply<ContainerId, CreateContainerError>,
     ) {
         if matches!(self.work, PodWork::New | PodWork::Creating(_)) {

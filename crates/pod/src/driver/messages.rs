@@ -13,7 +13,7 @@ use crate::error::{
     ContainerError, CreateContainerError, EndPodError, RunPodError, Shared, TeardownError,
     UpdatePodError,
 };
-use crate::record::{ContainerRecord, PodRecord};
+use crate::record::{Checkpoint, ContainerRecord, PodRecord};
 use crate::snapshot::Exit;
 
 /// Where the answer goes. The asker may have gone away; the work does not.
@@ -36,8 +36,8 @@ pub(crate) enum Request {
     RemovePod(Reply<(), EndPodError>),
     CreateContainer {
         config: Box<ContainerConfig>,
-        /// The archive of a checkpoint that it is made from.
-        restore: Option<PathBuf>,
+        /// The checkpoint that it is made from.
+        restore: Option<Checkpoint>,
         reply: Reply<ContainerId, CreateContainerError>,
     },
     StartContainer {
