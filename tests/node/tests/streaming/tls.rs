@@ -1,8 +1,13 @@
 //! The stream server over TLS: `crictl`, Kubernetes' library, certificates of clients, and a
 //! certificate that is replaced while the daemon runs.
 
-use anyhow::ensure;
-use pinpod_testkit::{Node, Options, Result, busybox, container, on_node, run};
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use pinpod_testkit::{Node, Options, Result, busybox, container, on_node, run, tool};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::Command;
 
 use crate::client::{exec_url, forward_url, request, stream_client};
 
@@ -45,6 +50,41 @@ async fn ask(node: &Node, id: &str, transport: &str, name: Option<&str>) -> Resu
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// A port of a pod through `crictl port-forward`, which is told no port of this side.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a program that runs beside the test"
+)]
+async fn forward_with_crictl(pod: &str, transport: &str, port: u16) -> Result {
+    let file = |name: &str| format!("{DIRECTORY}/{name}");
+    let mut crictl = Command::new(tool("crictl")?)
+        .args(["--runtime-endpoint", Node::ENDPOINT, "port-forward"])
+        .args(["--transport", transport, "--tls-ca", &file("ca.pem")])
+        .args([
+            "--tls-cert",
+            &file("kubelet.pem"),
+            "--tls-key",
+            &file("kubelet.key"),
+        ])
+        .args(["--tls-server-name", "127.0.0.1", pod, &format!("0:{port}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    // Forwarding from 127.0.0.1:46105 -> 9001
+    let mut lines = BufReader::new(crictl.stdout.take().context("stdout")?).lines();
+    let line = lines.next_line().await?.context("no port of crictl")?;
+    let local = line.split([' ', ':']).find_map(|word| word.parse().ok());
+    let local: u16 = local.with_context(|| line.clone())?;
+    let mut socket = TcpStream::connect(("127.0.0.1", local)).await?;
+    socket.write_all(b"over TLS").await?;
+    let mut back = [0; 8];
+    socket.read_exact(&mut back).await?;
+    assert_eq!(&back, b"over TLS", "{transport}");
+    crictl.kill().await?;
+    Ok(())
+}
+
 #[test]
 fn streams_over_tls() -> Result {
     on_node("tls::streams_over_tls", Options::default(), async |node| {
@@ -54,8 +94,12 @@ fn streams_over_tls() -> Result {
         let image = node.import(busybox().await?).await?;
         let config = node.pod("tls");
         let pod = node.run_pod(&config).await?;
-        let sleep = container("main", &image, &["sleep", "1000"]);
-        let id = node.launch(&pod, &config, sleep).await?;
+        let echo = container(
+            "main",
+            &image,
+            &["nc", "-ll", "-p", "9001", "-e", "/bin/cat"],
+        );
+        let id = node.launch(&pod, &config, echo).await?;
         let base = std::fs::read_to_string("/etc/pinpod/pinpod.conf")?;
         let with = |more: &str| {
             let api = format!(
@@ -72,6 +116,7 @@ fn streams_over_tls() -> Result {
             let exec = ["exec", "--transport", transport, &id, "echo", "secret"];
             let said = node.crictl(&exec).await?;
             ensure!(said == "secret", "{said}");
+            forward_with_crictl(&pod, transport, 9001).await?;
         }
         let url = forward_url(node, &pod, &[80]).await?;
         ensure!(url.starts_with("https://"), "{url}");
