@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -30,6 +31,10 @@ const STRING_MAX: usize = 255;
 const PAGE_MAX: usize = 4095;
 const WHAT: &str = "make an overlay mount";
 
+/// Whether this kernel was found not to know `lowerdir+`, as those before 6.8 do not. It cannot
+/// learn it, and would log each further try.
+static ONE_STRING_ONLY: AtomicBool = AtomicBool::new(false);
+
 /// Mounts an overlay. A single lower directory without an upper one, which is no overlay for the
 /// kernel, becomes a read-only bind mount.
 ///
@@ -44,10 +49,17 @@ pub fn overlay(mount: &OverlayMount, target: &Path) -> Result<(), MountError> {
         return bind(only, target, flags);
     }
     let failed = |errno| MountError::new(WHAT, target, errno);
+    if ONE_STRING_ONLY.load(Ordering::Relaxed) {
+        return as_one_string(mount, target).map_err(failed);
+    }
     match layer_by_layer(mount) {
         Ok(detached) => attach(detached, target),
-        // Kernels before 6.8 do not know `lowerdir+`.
-        Err(Errno::INVAL | Errno::NOSYS) => as_one_string(mount, target).map_err(failed),
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            as_one_string(mount, target).map_err(failed)?;
+            // Another option may be refused with the same number; that one would be here too.
+            ONE_STRING_ONLY.store(true, Ordering::Relaxed);
+            Ok(())
+        }
         Err(errno) => Err(failed(errno)),
     }
 }
