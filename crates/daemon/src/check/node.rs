@@ -34,10 +34,7 @@ fn kernel(facts: &NodeFacts) -> Vec<Finding> {
         .filter(|kind| Path::new(&format!("/proc/self/ns/{kind}")).exists())
         .collect();
     let has = |kind: &str| namespaces.contains(&kind);
-    let file_systems = read("/proc/filesystems");
-    let overlay = file_systems
-        .split_whitespace()
-        .any(|name| name == "overlay");
+    let overlay = overlay(Path::new("/"), &release);
     vec![
         Finding::needed(
             "kernel",
@@ -65,12 +62,8 @@ fn kernel(facts: &NodeFacts) -> Vec<Finding> {
         ),
         Finding::needed(
             "overlayfs",
-            overlay,
-            if overlay {
-                "in /proc/filesystems"
-            } else {
-                "not in /proc/filesystems"
-            },
+            overlay.is_some(),
+            overlay.unwrap_or("neither in /proc/filesystems nor a module of this kernel"),
             "containers have no root file system: load the module \"overlay\"",
         ),
         Finding::wanted(
@@ -80,6 +73,29 @@ fn kernel(facts: &NodeFacts) -> Vec<Finding> {
             "the layers of one image are limited by the length of their paths",
         ),
     ]
+}
+
+/// How overlayfs is there, if it is: the kernel loads a module of a file system by itself when the
+/// first one is mounted, so it need not be loaded yet.
+fn overlay(root: &Path, release: &str) -> Option<&'static str> {
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    let known = read("proc/filesystems");
+    if known.split_whitespace().any(|name| name == "overlay") {
+        return Some("in /proc/filesystems");
+    }
+    // The kernel loads none any more, or has nothing to load it with.
+    if read("proc/sys/kernel/modules_disabled").trim() == "1"
+        || read("proc/sys/kernel/modprobe").trim().is_empty()
+    {
+        return None;
+    }
+    // A line is a module's path, a colon, and the modules it needs.
+    let modules = read(&format!("lib/modules/{release}/modules.dep"));
+    modules
+        .lines()
+        .filter_map(|line| line.split_once(':')?.0.rsplit('/').next())
+        .any(|file| file.split_once('.').map_or(file, |(name, _)| name) == "overlay")
+        .then_some("a module, loaded when it is needed")
 }
 
 fn max_user_namespaces() -> u64 {
@@ -254,5 +270,43 @@ mod tests {
     fn enabled_controllers_are_read_from_the_fourth_column() {
         let table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t2\t1\t1\nrdma\t0\t1\t0\n";
         assert_eq!(v1_controllers(table), ["cpu"]);
+    }
+
+    #[test]
+    fn overlayfs_may_be_a_module_that_is_not_loaded_yet() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let found = || overlay(root.path(), "6.1.0-x");
+        let dep = "lib/modules/6.1.0-x/modules.dep";
+        let module = Some("a module, loaded when it is needed");
+        write("proc/filesystems", "nodev\tproc\n\text4\n");
+        write("proc/sys/kernel/modprobe", "/sbin/modprobe\n");
+        write("proc/sys/kernel/modules_disabled", "0\n");
+        assert_eq!(found(), None);
+        // Another kernel's, and a module that only needs it.
+        write(
+            "lib/modules/6.1.0-y/modules.dep",
+            "kernel/fs/overlayfs/overlay.ko:\n",
+        );
+        write(dep, "extra/my_overlay.ko: kernel/fs/overlayfs/overlay.ko\n");
+        assert_eq!(found(), None);
+        for name in ["overlay.ko", "overlay.ko.xz", "overlay.ko.zst"] {
+            write(
+                dep,
+                &format!("kernel/a.ko: kernel/b.ko\nkernel/fs/overlayfs/{name}:\n"),
+            );
+            assert_eq!(found(), module, "{name}");
+        }
+        write("proc/sys/kernel/modules_disabled", "1\n");
+        assert_eq!(found(), None);
+        write("proc/sys/kernel/modules_disabled", "0\n");
+        write("proc/sys/kernel/modprobe", "\n");
+        assert_eq!(found(), None);
+        write("proc/filesystems", "nodev\tproc\nnodev\toverlay\n");
+        assert_eq!(found(), Some("in /proc/filesystems"));
     }
 }
