@@ -114,6 +114,8 @@ fn io(timestamp: i64, pressure: &Pressure) -> cri::IoUsage {
 
 fn psi(pressure: &Pressure) -> cri::PsiStats {
     let data = |averages: &PressureAverages| cri::PsiData {
+        // The contract calls it nanoseconds; the kubelet's own cAdvisor hands on the kernel's
+        // microseconds, and both must read alike.
         total: averages.total_us,
         avg10: averages.avg10,
         avg60: averages.avg60,
