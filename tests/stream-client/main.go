@@ -202,12 +202,14 @@ type watched struct {
 }
 
 func (w watched) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	select {
-	case w.seen <- struct{}{}:
-	default:
+	// A WebSocket begins with an empty message on each channel.
+	if len(p) > 0 {
+		select {
+		case w.seen <- struct{}{}:
+		default:
+		}
 	}
-	return n, err
+	return w.Writer.Write(p)
 }
 
 // sizes gives the first size at once, and each other when the process has written something: it has
