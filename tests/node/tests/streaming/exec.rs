@@ -122,8 +122,10 @@ fn a_terminal_has_the_size_of_its_client() -> Result {
             let pod = node.run_pod(&config).await?;
             let sleep = container("main", &image, &["sleep", "1000"]);
             let id = node.launch(&pod, &config, sleep).await?;
-            let wait =
-                |size: &str| format!("until [ \"$(stty size)\" = \"{size}\" ]; do sleep 0.1; done");
+            // stty complains of a terminal without a size, which it is until the client has said one.
+            let wait = |size: &str| {
+                format!("until [ \"$(stty size 2>/dev/null)\" = \"{size}\" ]; do sleep 0.1; done")
+            };
             let script = format!(
                 "{}; stty size; {}; stty size; exit 4",
                 wait("24 80"),
