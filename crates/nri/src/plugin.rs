@@ -21,8 +21,6 @@ use crate::rpc::{self, Status};
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 /// Version of the protocol that is told to plugins.
 const NRI_VERSION: &str = "v0.12.5";
-/// Objects below which a list is not cut any more.
-const FEWEST: usize = 8;
 
 /// Index and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +161,7 @@ impl Plugin {
                     return Err(RegisterError::Pieces);
                 }
                 Ok(_) => (pods, containers) = (rest_pods, rest_containers),
-                Err(CallError::TooLong(_)) if pods_at_once + containers_at_once > FEWEST => {
+                Err(CallError::TooLong(_)) if pods_at_once.max(containers_at_once) > 1 => {
                     pods_at_once = pods_at_once.div_ceil(2);
                     containers_at_once = containers_at_once.div_ceil(2);
                     (pods, containers) = (request.pods, request.containers);

@@ -5,3 +5,4 @@ mod adjust;
 mod events;
 mod faults;
 mod plugin;
+mod wire;
