@@ -292,3 +292,52 @@ fn metrics_are_described_and_labelled() -> Result {
         },
     )
 }
+
+#[test]
+fn what_is_collected_ahead_is_given_until_something_changes() -> Result {
+    let options = Options {
+        config: "[pinpod.stats]\ncollection_period = 2\n".to_owned(),
+        ..Options::default()
+    };
+    let name = "what_is_collected_ahead_is_given_until_something_changes";
+    on_node(name, options, async |node| {
+        let image = node.import(busybox().await?).await?;
+        let config = node.pod("ahead");
+        let pod = node.run_pod(&config).await?;
+        let busy = container("busy", &image, &["sh", "-c", "while :; do :; done"]);
+        let busy = node.launch(&pod, &config, busy).await?;
+        // Before the first collection that has it, it is read at once.
+        ensure!(stats(node, &busy).await?.cpu.is_some());
+        let known = until("two answers of one collection", MEASURED, async || {
+            let (first, second) = (stats(node, &busy).await?.cpu, stats(node, &busy).await?.cpu);
+            Ok(first.filter(|first| Some(first) == second.as_ref()))
+        })
+        .await?;
+        let later = until("the next collection", MEASURED, async || {
+            let cpu = stats(node, &busy).await?.cpu.context("no CPU")?;
+            Ok((cpu.timestamp > known.timestamp).then_some(cpu))
+        })
+        .await?;
+        let (before, after) = (known.usage_core_nano_seconds, later.usage_core_nano_seconds);
+        ensure!(number(after) > number(before), "{known:?} {later:?}");
+        let of_pod = pod_stats(node, &pod).await?;
+        ensure!(number(of_pod.cpu.context("CPU")?.usage_core_nano_seconds) > 0);
+        let metrics = cri::ListPodSandboxMetricsRequest {};
+        let metrics = node.runtime().list_pod_sandbox_metrics(metrics).await?;
+        assert_eq!(metrics.into_inner().pod_metrics.len(), 1);
+
+        // What has changed is not answered with what was collected before.
+        let late = container("late", &image, &["sleep", "1000"]);
+        let late = node.launch(&pod, &config, late).await?;
+        ensure!(stats(node, &late).await?.memory.is_some());
+        assert_eq!(pod_stats(node, &pod).await?.containers.len(), 2);
+        node.stop_container(&busy, 0).await?;
+        let ended = stats(node, &busy).await?;
+        assert_eq!((ended.cpu, ended.memory), (None, None));
+        node.remove_container(&busy).await?;
+        assert_eq!(list(node).await?.len(), 1);
+        node.remove_pod(&pod).await?;
+        assert_eq!(list(node).await?, []);
+        Ok(())
+    })
+}

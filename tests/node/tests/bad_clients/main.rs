@@ -3,6 +3,7 @@
 //!
 //! The figures: `PINPOD_TEST_SHOW=1 cargo test -p pinpod-node-tests --test bad_clients -- --nocapture`.
 
+mod events;
 mod frames;
 mod grpc;
 mod limits;

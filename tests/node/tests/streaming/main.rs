@@ -7,3 +7,4 @@ mod leaving;
 mod port_forward;
 mod pressure;
 mod tls;
+mod users;

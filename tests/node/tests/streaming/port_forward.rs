@@ -1,5 +1,6 @@
 //! Port-forward: both transports of Kubernetes' library, numbered channels, both families of
-//! addresses, pods on the node's network, connections of which one half ends first.
+//! addresses, pods on the node's network or with users of their own, connections of which one half
+//! ends first.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{Forward, address, forward_url, websocket};
 use crate::exec::{hex, noise};
+use crate::users::pod_with_users;
 
 /// What runs in the pod: echo on both families, files on IPv6 alone, a sum of what came when it ends,
 /// and a file. Port 9099 has nobody.
@@ -72,7 +74,8 @@ fn connections_with_kubernetes_library() -> Result {
             let security = linux.security_context.get_or_insert_default();
             let namespaces = security.namespace_options.get_or_insert_default();
             namespaces.set_network(NamespaceMode::Node);
-            for config in [own, shared] {
+            let users = pod_with_users(node, "users");
+            for config in [own, shared, users] {
                 let (pod, id) = serve(node, &config, &image).await?;
                 let sum = node.output(&id, &["sha256sum", "/data"]).await?;
                 let sum = sum.split(' ').next().context("a sum")?.to_owned();
