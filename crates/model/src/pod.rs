@@ -100,8 +100,11 @@ pub struct NamespaceOptions {
     pub pid: PidMode,
     /// IPC namespace, and `/dev/shm` with it.
     pub ipc: NamespaceMode,
-    /// `None` is the node's.
+    /// `None` is the node's; of a container, its pod's.
     pub user: Option<UserNamespace>,
+    /// The node's user namespace was asked for by its name. A container that does so is of a pod
+    /// that has none of its own.
+    pub asks_for_nodes_user: bool,
 }
 
 /// CRI's `LinuxSandboxSecurityContext`, the parts that a sandbox without a process can use.

@@ -103,10 +103,14 @@ impl Runtime {
     }
 }
 
+/// What criu calls an error and goes on after: it could not raise its limit of open files.
+const HARMLESS: &str = "RLIMIT_NOFILE for self";
+
 /// The first error that criu reports, without where in its source that was.
 #[must_use]
 pub fn first_error(log: &str) -> Option<String> {
-    let line = log.lines().find(|line| line.contains("Error ("))?;
+    let mut errors = log.lines().filter(|line| line.contains("Error ("));
+    let line = errors.find(|line| !line.contains(HARMLESS))?;
     let (_, rest) = line.split_once("Error (")?;
     let (_, message) = rest.split_once("): ")?;
     Some(message.trim().to_owned())
@@ -121,9 +125,12 @@ mod tests {
         let check = "Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds\n\
                      Error (criu/vdso.c:613): vdso: Failed to fill self vdso symtable\n";
         let dump = "(00.1) Dumping\n(00.2) Error (criu/sk-unix.c:1): unix: no peer\nx\n";
+        let restore = "(0.1) Error (criu/rlimit.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: x\n\
+                       (0.2)      1: Error (criu/namespaces.c:2): Can't setns 17/net: y\n";
         for (log, reason) in [
             (check, Some("vdso: Unexpected rt vDSO area bounds")),
             (dump, Some("unix: no peer")),
+            (restore, Some("Can't setns 17/net: y")),
             ("all is well\n", None),
         ] {
             assert_eq!(first_error(log).as_deref(), reason);

@@ -282,7 +282,7 @@ pub enum CreateContainerError {
     #[error("namespace_options.target_id: container {0} is not a running one of this pod")]
     NoTarget(ContainerId),
     /// A user namespace other than the pod's.
-    #[error("namespace_options.userns_options: the mappings are not those of pod sandbox {0}")]
+    #[error("namespace_options.userns_options: mode and mappings are not those of pod sandbox {0}")]
     UserNamespace(PodId),
     /// A user or group that the pod's user namespace does not have.
     #[error("{what} {id} is not mapped by the pod's user namespace, which has ids 0 to {last}")]
@@ -485,6 +485,11 @@ pub enum CreateContainerError {
         /// What is missing.
         lack: String,
     },
+    /// Criu makes a user namespace of its own, out of which it cannot enter those of a pod.
+    #[error(
+        "pod sandbox {0} has a user namespace: criu cannot restore a checkpoint into one that is there"
+    )]
+    RestoreUserNamespace(PodId),
     /// The devices of the node that the container asks for.
     #[error(transparent)]
     Device(#[from] pinpod_bundle::host::DeviceError),
@@ -533,7 +538,7 @@ impl Classify for CreateContainerError {
             | Self::MountImageGone
             | Self::CheckpointBase { .. }
             | Self::Gone(_) => ErrorClass::NotFound,
-            Self::NoCheckpoints { .. } => ErrorClass::Unimplemented,
+            Self::NoCheckpoints { .. } | Self::RestoreUserNamespace(_) => ErrorClass::Unimplemented,
             Self::Checkpoint { .. } => ErrorClass::InvalidArgument,
             Self::ReadCheckpointImage { source, .. } => source.class(),
             Self::PullCheckpointBase { source, .. } => source.class(),

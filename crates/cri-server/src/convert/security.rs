@@ -127,14 +127,17 @@ fn namespaces(proto: cri::NamespaceOption) -> Result<NamespaceOptions, ConvertEr
         }
         Err(_) => return Err(choice("pid", proto.pid, "POD, CONTAINER, NODE, TARGET")),
     };
+    let asks_for_user = proto.userns_options.is_some();
+    let user = match proto.userns_options {
+        Some(user) => user_namespace(user).map_err(|error| error.within("userns_options"))?,
+        None => None,
+    };
     Ok(NamespaceOptions {
         network: mode("network", proto.network)?,
         pid,
         ipc: mode("ipc", proto.ipc)?,
-        user: match proto.userns_options {
-            Some(user) => user_namespace(user).map_err(|error| error.within("userns_options"))?,
-            None => None,
-        },
+        asks_for_nodes_user: asks_for_user && user.is_none(),
+        user,
     })
 }
 

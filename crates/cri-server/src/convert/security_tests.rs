@@ -75,6 +75,16 @@ fn user_namespaces() {
     let found = user_namespace(good).unwrap().unwrap();
     assert_eq!((found.uid.host_id, found.gid.length), (1000, 100_000));
     assert_eq!(user_namespace(user(Mode::Node, &[])), Ok(None));
+    let asks = |asked| {
+        let options = cri::NamespaceOption {
+            userns_options: asked,
+            ..Default::default()
+        };
+        namespaces(options).unwrap().asks_for_nodes_user
+    };
+    let own = user(Mode::Pod, &[(0, 1000, 10)]);
+    let asked = [None, Some(own), Some(user(Mode::Node, &[]))].map(asks);
+    assert_eq!(asked, [false, false, true]);
 
     let cases = [
         (user(Mode::Pod, &[]), "uids has 0 entries, not one"),

@@ -56,12 +56,26 @@ impl Context {
 }
 
 /// Refuses what can be refused before anything is reserved.
-pub(crate) fn check(pod: &PodRecord, config: &ContainerConfig) -> Result<(), CreateContainerError> {
+pub(crate) fn check(
+    pod: &PodRecord,
+    config: &ContainerConfig,
+    is_restored: bool,
+) -> Result<(), CreateContainerError> {
+    if is_restored && pod.config.security.namespaces.user.is_some() {
+        return Err(CreateContainerError::RestoreUserNamespace(pod.id.clone()));
+    }
     if config.security.privileged && !pod.config.security.privileged {
         return Err(CreateContainerError::PodNotPrivileged(pod.id.clone()));
     }
-    let user = &config.security.namespaces.user;
-    if user.is_some() && *user != pod.config.security.namespaces.user {
+    let (asked, of_pod) = (
+        &config.security.namespaces,
+        &pod.config.security.namespaces.user,
+    );
+    let is_other = match &asked.user {
+        Some(_) => asked.user != *of_pod,
+        None => asked.asks_for_nodes_user && of_pod.is_some(),
+    };
+    if is_other {
         return Err(CreateContainerError::UserNamespace(pod.id.clone()));
     }
     if config.security.namespaces.pid == PidMode::Pod && pod.namespaces.pid.is_none() {

@@ -53,9 +53,8 @@ impl Driver {
             }
             return;
         }
-        match self.new_slot(config) {
+        match self.new_slot(config, restore) {
             Ok(mut slot) => {
-                slot.record.restore = restore;
                 slot.work = Work::Creating(vec![reply]);
                 self.spawn_create(&slot);
                 self.slots.push(slot);
@@ -66,11 +65,16 @@ impl Driver {
         }
     }
 
-    fn new_slot(&self, config: ContainerConfig) -> Result<Slot, CreateContainerError> {
-        container::check(&self.record, &config)?;
+    fn new_slot(
+        &self,
+        config: ContainerConfig,
+        restore: Option<Checkpoint>,
+    ) -> Result<Slot, CreateContainerError> {
+        container::check(&self.record, &config, restore.is_some())?;
         let target = self.pid_target(&config)?;
         let mut record = container::new_record(&self.parts, &self.record, config)?;
         record.target = target;
+        record.restore = restore;
         Ok(Slot::new(record, &self.dirs))
     }
 

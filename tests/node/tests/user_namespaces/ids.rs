@@ -251,23 +251,8 @@ fn what_cannot_be_is_refused() -> Result {
                 node.assert_clean().await?;
             }
 
-            // A container has the ids of its pod, and says so or nothing.
             let config = pod(node, "own", 800_000);
             let own = node.run_pod(&config).await?;
-            let plain = node.pod("plain");
-            let plain_pod = node.run_pod(&plain).await?;
-            let other = pod(node, "other", 900_000);
-            let foreign = sleeper(&other, "foreign", &image);
-            for (id, config) in [(&own, &config), (&plain_pod, &plain)] {
-                let error = node.create_container(id, config, foreign.clone()).await;
-                let error = error.expect_err("not the pod's ids");
-                ensure!(format!("{error:?}").contains("userns_options"), "{error:?}");
-                assert_eq!(code(&error), Code::InvalidArgument);
-            }
-            let silent = container("silent", &image, &["sleep", "776"]);
-            node.launch(&own, &config, silent).await?;
-            runs_as("sleep 776", 800_000).await?;
-
             // File systems whose ids cannot be mapped, and mappings that are none.
             let overlapping = vec![
                 IdMapping {
@@ -298,8 +283,63 @@ fn what_cannot_be_is_refused() -> Result {
                 ensure!(format!("{error:?}").contains(words), "{error:?}");
             }
             node.remove_pod(&own).await?;
-            node.remove_pod(&plain_pod).await?;
             node.assert_clean().await
+        },
+    )
+}
+
+/// A container has the ids of its pod, and says so or nothing.
+#[test]
+fn a_container_cannot_ask_for_other_ids_than_its_pods() -> Result {
+    on_node(
+        "ids::a_container_cannot_ask_for_other_ids_than_its_pods",
+        Options::default(),
+        async |node| {
+            let image = node.import(busybox().await?).await?;
+            let config = pod(node, "own", 800_000);
+            let own = node.run_pod(&config).await?;
+            let plain = node.pod("plain");
+            let plain_pod = node.run_pod(&plain).await?;
+            node.settle().await?;
+            let asks = |name: &str, asked: UserNamespace| {
+                let mut config = container(name, &image, &["sleep", "776"]);
+                let security = security(&mut config);
+                let namespaces = security.namespace_options.get_or_insert_default();
+                namespaces.userns_options = Some(asked);
+                config
+            };
+            let nodes = UserNamespace {
+                mode: NamespaceMode::Node.into(),
+                ..Default::default()
+            };
+            let pods = |host_id| UserNamespace {
+                mode: NamespaceMode::Pod.into(),
+                uids: mapping(host_id),
+                gids: mapping(host_id),
+            };
+            for (id, config, asked) in [
+                (&own, &config, nodes.clone()),
+                (&own, &config, pods(900_000)),
+                (&plain_pod, &plain, pods(800_000)),
+            ] {
+                let wrong = asks("wrong", asked.clone());
+                let error = node.create_container(id, config, wrong).await;
+                let error = error.expect_err("not the pod's ids");
+                let words = "namespace_options.userns_options";
+                ensure!(format!("{error:?}").contains(words), "{error:?}");
+                assert_eq!(code(&error), Code::InvalidArgument, "{asked:?}");
+                node.assert_clean().await?;
+            }
+            let silent = container("silent", &image, &["sleep", "775"]);
+            node.launch(&own, &config, silent).await?;
+            runs_as("sleep 775", 800_000).await?;
+            let same = asks("same", pods(800_000));
+            node.launch(&own, &config, same).await?;
+            runs_as("sleep 776", 800_000).await?;
+            let same = asks("same", nodes);
+            node.launch(&plain_pod, &plain, same).await?;
+            node.remove_pod(&own).await?;
+            node.remove_pod(&plain_pod).await
         },
     )
 }

@@ -1,6 +1,8 @@
 //! Checkpoints: taken of a container that runs on, restored in another pod, refused where something
 //! is missing.
 
+mod kinds;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -15,11 +17,12 @@ use pinpod_testkit::{
 };
 use tonic::{Code, Status};
 
-const COUNT: &str = "n=0; while :; do echo line $n; echo $n > /count; n=$((n+1)); sleep 0.1; done";
+pub(crate) const COUNT: &str =
+    "n=0; while :; do echo line $n; echo $n > /count; n=$((n+1)); sleep 0.1; done";
 
 /// Gives the test's tree a criu that works with this kernel. It keeps what it learns of the kernel in
 /// `/run`, so that is there before the node is compared with itself.
-async fn use_criu() -> Result {
+pub(crate) async fn use_criu() -> Result {
     let criu = "/usr/local/sbin/criu";
     std::os::unix::fs::symlink(tool("criu")?, criu).context(criu)?;
     run(criu, &["check"]).await.map(drop)
@@ -38,7 +41,12 @@ fn assert_left(id: &str, archives: &[&str]) -> Result {
     Ok(())
 }
 
-async fn checkpoint(node: &Node, id: &str, location: &str, timeout: i64) -> Outcome<(), Status> {
+pub(crate) async fn checkpoint(
+    node: &Node,
+    id: &str,
+    location: &str,
+    timeout: i64,
+) -> Outcome<(), Status> {
     let request = CheckpointContainerRequest {
         container_id: id.to_owned(),
         location: location.to_owned(),
@@ -49,7 +57,7 @@ async fn checkpoint(node: &Node, id: &str, location: &str, timeout: i64) -> Outc
 }
 
 /// What the container has counted to.
-async fn count(node: &Node, id: &str) -> Result<u64> {
+pub(crate) async fn count(node: &Node, id: &str) -> Result<u64> {
     until("a number", Duration::from_secs(10), async || {
         Ok(node
             .output(id, &["cat", "/count"])
@@ -61,7 +69,7 @@ async fn count(node: &Node, id: &str) -> Result<u64> {
     .await
 }
 
-async fn counts_on(node: &Node, id: &str) -> Result {
+pub(crate) async fn counts_on(node: &Node, id: &str) -> Result {
     let before = count(node, id).await?;
     until("it counts on", Duration::from_secs(20), async || {
         Ok((count(node, id).await? > before).then_some(()))
@@ -69,7 +77,7 @@ async fn counts_on(node: &Node, id: &str) -> Result {
     .await
 }
 
-fn of_archive(name: &str, location: &str, like: &ContainerConfig) -> ContainerConfig {
+pub(crate) fn of_archive(name: &str, location: &str, like: &ContainerConfig) -> ContainerConfig {
     let mut config = like.clone();
     config.image = Some(ImageSpec {
         image: location.to_owned(),
@@ -80,7 +88,7 @@ fn of_archive(name: &str, location: &str, like: &ContainerConfig) -> ContainerCo
 }
 
 /// Debian's crun is built without criu.
-async fn crun_names_what_it_lacks(node: &mut Node) -> Result {
+pub(crate) async fn crun_names_what_it_lacks(node: &mut Node) -> Result {
     let image = node.import(busybox().await?).await?;
     let config = node.pod("crun");
     let pod = node.run_pod(&config).await?;
