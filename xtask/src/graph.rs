@@ -30,6 +30,7 @@ pub(crate) const RANKS: &[(&str, u32)] = &[
     ("pinpod-cri-server", 7),
     ("pinpod", 8),
     ("pinpod-testkit", 9),
+    ("pinpod-contract-tests", 9),
     ("pinpod-bench", 9),
     ("pinpod-node-tests", 10),
     ("pinpod-kubelet-tests", 10),

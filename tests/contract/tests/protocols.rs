@@ -1,5 +1,5 @@
-//! Compares the whole protocol, both ways, with the Go module of NRI: `tests/nri/contract` prints one
-//! JSON object for each RPC, message, field and enum value.
+//! Compares whole protocols, both ways, with the Go modules of their owners: `main.go` prints one JSON
+//! object for each RPC, message, field and enum value.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,9 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use pinpod_nri::FILE_DESCRIPTOR_SET;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
@@ -19,10 +17,27 @@ use prost_types::{
 use serde_json::json;
 
 #[test]
-fn every_rpc_message_field_and_enum_value_is_that_of_nri() {
-    let ours = our_facts();
-    let theirs = nri_facts();
-    assert!(theirs.len() > 450, "only {} facts from Go", theirs.len());
+fn cri_is_that_of_the_kubelet() {
+    compare(
+        "cri",
+        "runtime.v1",
+        pinpod_cri_api::FILE_DESCRIPTOR_SET,
+        700,
+    );
+}
+
+#[test]
+fn nri_is_that_of_its_plugins() {
+    let ours = pinpod_nri::FILE_DESCRIPTOR_SET;
+    compare("nri", "nri.pkg.api.v1alpha1", ours, 450);
+}
+
+/// `at_least` facts must come from Go, so that nothing is not taken for agreement.
+fn compare(protocol: &str, package: &str, descriptors: &[u8], at_least: usize) {
+    let ours = our_facts(package, descriptors);
+    let theirs = their_facts(protocol);
+    let count = theirs.len();
+    assert!(count > at_least, "only {count} facts from Go");
 
     let missing: Vec<_> = theirs.difference(&ours).collect();
     let extra: Vec<_> = ours.difference(&theirs).collect();
@@ -36,18 +51,16 @@ fn every_rpc_message_field_and_enum_value_is_that_of_nri() {
     clippy::disallowed_methods,
     reason = "a test runs the Go tool; no daemon code is involved"
 )]
-fn nri_facts() -> BTreeSet<String> {
-    let module =
-        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../tests/nri");
+fn their_facts(protocol: &str) -> BTreeSet<String> {
     let output = std::process::Command::new("go")
-        .args(["run", "./contract"])
+        .args(["run", ".", protocol])
         .env("GOFLAGS", "-mod=readonly")
-        .current_dir(module)
+        .current_dir(std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
         .output()
         .expect("this test needs the Go toolchain (`go`) in PATH");
     assert!(
         output.status.success(),
-        "`go run ./contract` in tests/nri: {}\n{}",
+        "`go run . {protocol}` in tests/contract: {}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
@@ -60,29 +73,29 @@ fn nri_facts() -> BTreeSet<String> {
         .collect()
 }
 
-fn our_facts() -> BTreeSet<String> {
-    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+fn our_facts(package: &str, descriptors: &[u8]) -> BTreeSet<String> {
+    let set = FileDescriptorSet::decode(descriptors).unwrap();
     let mut facts = BTreeSet::new();
     for file in &set.file {
-        assert_eq!(file.package(), "nri.pkg.api.v1alpha1", "{}", file.name());
+        assert_eq!(file.package(), package, "{}", file.name());
         for service in &file.service {
-            service_facts(service, &mut facts);
+            service_facts(package, service, &mut facts);
         }
         for message in &file.message_type {
-            message_facts("nri.pkg.api.v1alpha1", message, &mut facts);
+            message_facts(package, message, &mut facts);
         }
         for declared in &file.enum_type {
-            enum_facts("nri.pkg.api.v1alpha1", declared, &mut facts);
+            enum_facts(package, declared, &mut facts);
         }
     }
     facts
 }
 
-fn service_facts(service: &ServiceDescriptorProto, facts: &mut BTreeSet<String>) {
+fn service_facts(package: &str, service: &ServiceDescriptorProto, facts: &mut BTreeSet<String>) {
     for method in &service.method {
         let fact = json!({
             "kind": "rpc",
-            "service": format!("nri.pkg.api.v1alpha1.{}", service.name()),
+            "service": format!("{package}.{}", service.name()),
             "name": method.name(),
             "request": bare(method.input_type()),
             "response": bare(method.output_type()),

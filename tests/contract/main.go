@@ -1,17 +1,20 @@
-// Command contract prints what NRI declares as its plugin protocol, one JSON object a line,
-// sorted: every service, RPC, message, field and enum value of the Go module github.com/containerd/nri
-// that go.mod pins. The test crates/nri/tests/contract.rs compares it with our own declaration.
+// Command contract prints what a protocol is to its owners, one JSON object a line, sorted: every
+// service, RPC, message, field and enum value of `cri` (the Go module k8s.io/cri-api) or of `nri`
+// (github.com/containerd/nri) in the version that go.mod pins. The tests beside it compare that with
+// pinpod's own declarations.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sort"
 
 	"github.com/containerd/nri/pkg/api"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // line is one fact of the contract; its keys depend on its kind.
@@ -24,8 +27,17 @@ func main() {
 	}
 }
 
+// protocols has the declarations by the names that this program knows them by.
+var protocols = map[string]protoreflect.FileDescriptor{
+	"cri": runtime.File_staging_src_k8s_io_cri_api_pkg_apis_runtime_v1_api_proto,
+	"nri": api.File_pkg_api_api_proto,
+}
+
 func run() error {
-	file := api.File_pkg_api_api_proto
+	if len(os.Args) != 2 || protocols[os.Args[1]] == nil {
+		return errors.New("usage: contract cri|nri")
+	}
+	file := protocols[os.Args[1]]
 	var facts []line
 	facts = append(facts, services(file.Services())...)
 	facts = append(facts, messages(file.Messages())...)
