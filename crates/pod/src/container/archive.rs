@@ -262,7 +262,9 @@ fn delete_in_root(root: &File, rootfs: &Path, path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(());
     };
-    let opened = match open_in_root(root, parent, OFlags::PATH | OFlags::DIRECTORY) {
+    // A name alone lies in the root directory.
+    let parent = Path::new(".").join(parent.strip_prefix("/").unwrap_or(parent));
+    let opened = match open_in_root(root, &parent, OFlags::PATH | OFlags::DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
