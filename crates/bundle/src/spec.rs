@@ -131,5 +131,5 @@ fn annotations(input: &SpecInput<'_>) -> HashMap<String, String> {
 }
 
 #[cfg(test)]
-#[path = "spec_tests.rs"]
+#[path = "spec_tests/mod.rs"]
 pub(crate) mod testing;

@@ -13,6 +13,8 @@
 
 mod checkpoint;
 mod containers;
+mod creation;
+mod found;
 mod messages;
 mod plugins;
 mod pod;
