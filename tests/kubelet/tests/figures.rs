@@ -59,7 +59,10 @@ async fn web(kubelet: &Kubelet) -> Result<Pod> {
     server["resources"] = json!({"limits": {"memory": "64Mi"}});
     kubelet.place(&Manifest::new("web", json!([server])))?;
     let pod = kubelet.ready("web").await?;
-    run("curl", &["-sS", &format!("http://{}/", pod.address())]).await?;
+    // Without a probe it is ready before it listens.
+    let patient = ["--retry", "30", "--retry-delay", "1", "--retry-connrefused"];
+    let address = format!("http://{}/", pod.address());
+    run("curl", &[&patient[..], &["-sS", &address]].concat()).await?;
     Ok(pod)
 }
 
