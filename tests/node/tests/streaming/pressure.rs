@@ -96,7 +96,14 @@ fn who_does_not_read_holds_up_the_writer_and_nobody_else() -> Result {
                 &image,
                 &["sh", "-c", "nc -l -p 9000 -e /bin/sleep 1000"],
             );
-            node.launch(&pod, &config, deaf).await?;
+            let deaf = node.launch(&pod, &config, deaf).await?;
+            // In hexadecimal, with the state of one that listens.
+            let listening = "cat /proc/net/tcp /proc/net/tcp6 | grep -q ':2328 0*:0000 0A '";
+            until("the server", Duration::from_secs(60), async || {
+                let looked = node.exec(&deaf, &["sh", "-c", listening]).await?;
+                Ok((looked.exit_code == 0).then_some(()))
+            })
+            .await?;
             let url = forward_url(node, &pod, &[9000]).await?;
             let mut eager = websocket(&url, "v4.channel.k8s.io").await?;
             let sent = pour(&mut eager).await;
